@@ -1,0 +1,1 @@
+"""First-party drivers, one file a device model, reached only through entry points."""

@@ -1,0 +1,146 @@
+"""The plan: the site file, validated and compiled to plain values (plan.json in the state folder).
+
+A short-lived child makes it (`gateway.config`); supervisor, workers and core read only this, so
+none of them needs pydantic or any driver but its own. Reading it back trusts it: it was checked
+when it was written, and only the box's own user can write it.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.errors import ConfigError
+from gateway.reading import Measure
+
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """One stage of a sensor: "module:Class" and its settings as keyword arguments."""
+
+    factory: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SensorPlan:
+    """One configured sensor. `number` stands for its name on the wire."""
+
+    number: int
+    name: str
+    driver: str  # name of the driver's entry point
+    factory: str  # "module:Class"
+    settings: dict[str, Any]
+    measures: tuple[Measure, ...]
+    labels: tuple[str, ...]  # what its events may be called, in wire order
+    commands: tuple[str, ...]
+    stages: tuple[StagePlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PortPlan:
+    """One bus, served by one worker process. `kind` says what frames it hands over."""
+
+    number: int
+    url: str
+    kind: str  # serial, ble, gpio, alsa, v4l2
+    sensors: tuple[SensorPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolPlan:
+    """Disk budget per lane in MiB, highest priority first, and the commit windows in seconds."""
+
+    quota_mib: tuple[int, int, int, int] = (64, 64, 512, 32)
+    window_s: tuple[float, float, float, float] = (0.002, 0.05, 1.0, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that the box's processes need to know of the site file."""
+
+    box: str
+    state: Path
+    ports: tuple[PortPlan, ...]
+    spool: SpoolPlan = field(default_factory=SpoolPlan)
+
+    @property
+    def sensors(self) -> tuple[SensorPlan, ...]:
+        """Every sensor of every port, by number."""
+        return tuple(sorted((s for p in self.ports for s in p.sensors), key=lambda s: s.number))
+
+    def table(self) -> dict[str, Any]:
+        """The measure table: all that a hub needs to read this plan's records."""
+        return {
+            "box": self.box,
+            "sensors": [
+                {
+                    "number": s.number,
+                    "name": s.name,
+                    "driver": s.driver,
+                    "measures": [[m.name, m.unit, m.resolution] for m in s.measures],
+                    "labels": list(s.labels),
+                    "commands": list(s.commands),
+                }
+                for s in self.sensors
+            ],
+        }
+
+    def table_id(self) -> bytes:
+        """First 8 bytes of the SHA-256 over the table; every batch names it."""
+        return table_id(self.table())
+
+    def save(self, path: Path) -> None:
+        """Write the plan beside its final place, then rename: a reader sees all of it or none."""
+        plain = asdict(self) | {"version": VERSION, "state": str(self.state)}
+        beside = path.with_suffix(".new")
+        beside.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+        os.replace(beside, path)
+
+
+def table_id(table: dict[str, Any]) -> bytes:
+    """First 8 bytes of the SHA-256 over a measure table in canonical JSON."""
+    canonical = json.dumps(table, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(canonical).digest()[:8]
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan back. Raises ConfigError if it is missing, damaged or of another version."""
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        if plain["version"] != VERSION:
+            raise ConfigError(
+                f"the plan is version {plain['version']}, not {VERSION}; run `gateway run SITE` again"
+            )
+        return Plan(
+            box=plain["box"],
+            state=Path(plain["state"]),
+            ports=tuple(_port(p) for p in plain["ports"]),
+            spool=SpoolPlan(tuple(plain["spool"]["quota_mib"]), tuple(plain["spool"]["window_s"])),
+        )
+    except FileNotFoundError:
+        raise ConfigError(f"there is no plan at {path}; run `gateway run SITE`") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"the plan at {path} is damaged ({error}); run `gateway run SITE` again") from error
+
+
+def _port(plain: dict[str, Any]) -> PortPlan:
+    return PortPlan(plain["number"], plain["url"], plain["kind"], tuple(_sensor(s) for s in plain["sensors"]))
+
+
+def _sensor(plain: dict[str, Any]) -> SensorPlan:
+    return SensorPlan(
+        number=plain["number"],
+        name=plain["name"],
+        driver=plain["driver"],
+        factory=plain["factory"],
+        settings=plain["settings"],
+        measures=tuple(Measure(m["name"], m["unit"], m["resolution"]) for m in plain["measures"]),
+        labels=tuple(plain["labels"]),
+        commands=tuple(plain["commands"]),
+        stages=tuple(StagePlan(s["factory"], s["settings"]) for s in plain["stages"]),
+    )

@@ -1,0 +1,147 @@
+"""The words of the data path: measures, readings, events, health. Frozen values, no I/O.
+
+Time in every value is CLOCK_MONOTONIC in nanoseconds (`t_ns`), taken where the frame was read.
+Wall time and its quality are added once a batch, by core (see `gateway.wire`).
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+from gateway.units import RESOLUTION
+
+NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+SENSOR_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+Value = float | int | bool | None
+Values = Mapping[str, Value]
+
+
+class Kind(IntEnum):
+    """What the spool keeps. The number is the first element of a record on the wire."""
+
+    READING = 1
+    EVENT = 2
+    HEALTH = 3
+    GAP = 4
+    ANCHOR = 5
+    RESULT = 6
+
+
+class Lane(IntEnum):
+    """Priority of a record, highest first. Every lane has its own sequence numbers."""
+
+    ALERT = 0
+    STATE = 1
+    TELEMETRY = 2
+    BULK = 3
+
+
+LANE_OF: Final[dict[Kind, Lane]] = {
+    Kind.EVENT: Lane.ALERT,
+    Kind.HEALTH: Lane.STATE,
+    Kind.ANCHOR: Lane.STATE,
+    Kind.RESULT: Lane.STATE,
+    Kind.READING: Lane.TELEMETRY,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One quantity a driver emits: snake_case name, UCUM unit, and the step it is rounded to.
+
+    Values travel as `round(value / resolution)`. Raises ValueError for a name or a unit that is
+    not in `gateway.units`.
+    """
+
+    name: str
+    unit: str
+    resolution: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"measure name {self.name!r} is not snake_case (a-z, 0-9, _; at most 32)")
+        if self.unit not in RESOLUTION:
+            raise ValueError(f"unit {self.unit!r} of measure {self.name!r} is not in gateway/units.py")
+        if self.resolution < 0:
+            raise ValueError(f"resolution of measure {self.name!r} must be above 0")
+        if self.resolution == 0:
+            object.__setattr__(self, "resolution", RESOLUTION[self.unit])
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Values of one sensor at one time."""
+
+    t_ns: int
+    sensor: str
+    values: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a person may act on. Minted by the worker that saw it.
+
+    `label` is one of the sensor's declared labels, `score` and `threshold` lie in 0..1,
+    `model` is the first 8 bytes of the model file's SHA-256 as hex, `level` an optional dB[FS] peak.
+    """
+
+    t_ns: int
+    sensor: str
+    label: str
+    event_id: bytes  # 8 random bytes
+    t_error_ns: int
+    score: float
+    threshold: float
+    model: str
+    level: float | None = None
+
+
+class HealthCode(IntEnum):
+    """What a health record says about a sensor's port. `text` in the record adds nothing private."""
+
+    DEAF = 1  # no frames between since_ns and t_ns; the port is heard again at t_ns
+    PORT_GONE = 2  # the port went away at t_ns
+    PARKED = 3  # the worker died too often and is left stopped
+    BAD_FRAMES = 4  # count bad frames since the last such record
+    MODEL_OFF = 5  # the sensor runs without its model
+    DROPPED = 6  # count readings dropped because core was away too long
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a sensor is: one of the enumerated codes, an optional start of the condition, a count."""
+
+    t_ns: int
+    sensor: str
+    code: HealthCode
+    since_ns: int | None = None
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Outcome of one command: what was asked of which sensor, and whether it was done."""
+
+    t_ns: int
+    sensor: str
+    command: str
+    command_id: bytes  # 8 bytes
+    ok: bool
+
+
+Record = Reading | Event | Health | Result
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command a driver accepts, by name, with bounds of its numeric arguments."""
+
+    name: str
+    arguments: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"command name {self.name!r} is not snake_case")

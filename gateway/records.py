@@ -1,0 +1,231 @@
+"""Records and batches as bytes: what workers write, the spool stores, the wire carries, the hub reads.
+
+A record is a msgpack array whose first element is its Kind; fields are only ever appended, and a
+reader ignores fields it does not know. A batch is a stream of msgpack objects: one header array,
+then for each record its time (whole microseconds after the header's base time) and its array.
+The layout is described for other languages in docs/wire.md; tests/golden holds examples.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+
+from gateway.clock import ClockSource, ClockState
+from gateway.errors import BadFrame, WireError
+from gateway.plan import SensorPlan
+from gateway.reading import Event, Health, HealthCode, Kind, Record, Result, Value
+
+BATCH_VERSION: Final = 1
+BATCH_MAX: Final = (2048, 4096, 4096, 4096)  # bytes, by lane: an alert never waits behind a long frame
+RECORD_MAX: Final = 1024  # bytes; a record is numbers, never content
+SOURCES_MAX: Final = 64
+RECORDS_MAX: Final = 2048  # records in one batch
+_QUANTUM_MAX: Final = 2**53
+
+# A record before it is spooled: its CLOCK_MONOTONIC time and its packed array.
+Item = tuple[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a run of records in a batch comes from: a worker's incarnation and its numbering."""
+
+    incarnation: int
+    first_n: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHeader:
+    """What all records of a batch share. `base_mono_ns` and `base_wall_ns` are the same moment."""
+
+    boot: bytes
+    table: bytes
+    base_mono_ns: int
+    base_wall_ns: int
+    clock: ClockSource
+    clock_error_us: int
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch read back: header, then (microseconds after the base time, record array) in order."""
+
+    header: BatchHeader
+    records: tuple[tuple[int, list[Any]], ...]
+
+
+def pack_record(record: Record, sensor: SensorPlan) -> bytes:
+    """One record as a msgpack array. Raises BadFrame for a value that is not a finite number."""
+    fields: list[Any]
+    if isinstance(record, Event):
+        fields = [
+            Kind.EVENT,
+            sensor.number,
+            sensor.labels.index(record.label),
+            record.event_id,
+            record.t_error_ns // 1000,
+            round(record.score * 1000),
+            round(record.threshold * 1000),
+            bytes.fromhex(record.model),
+            None if record.level is None else round(record.level * 10),
+        ]
+    elif isinstance(record, Health):
+        since_us = None if record.since_ns is None else (record.t_ns - record.since_ns) // 1000
+        fields = [Kind.HEALTH, sensor.number, record.code, since_us, record.count]
+    elif isinstance(record, Result):
+        command = sensor.commands.index(record.command)
+        fields = [Kind.RESULT, sensor.number, command, record.command_id, record.ok]
+    else:
+        fields = [Kind.READING, sensor.number]
+        fields += [quantum(record.values.get(m.name), m.resolution) for m in sensor.measures]
+    packed: bytes = msgpack.packb(fields)
+    return packed
+
+
+def pack_anchor(state: ClockState) -> bytes:
+    """A clock anchor: what the wall clock says now, for records stamped before it was known."""
+    packed: bytes = msgpack.packb(
+        [Kind.ANCHOR, 0, state.boot, state.mono_ns, state.wall_ns, state.source, state.error_us]
+    )
+    return packed
+
+
+def quantum(value: Value, resolution: float) -> int | None:
+    """The value as a whole multiple of its resolution; None stays None."""
+    if value is None:
+        return None
+    steps = value / resolution
+    if not math.isfinite(steps) or abs(steps) >= _QUANTUM_MAX:
+        raise BadFrame(f"value {value!r} is not a number that can be sent")
+    return round(steps)
+
+
+def unpack_record(fields: list[Any], table: dict[str, Any]) -> dict[str, Any]:
+    """A record array as a plain dict, names and units restored from the box's measure table.
+
+    Raises WireError("bad_record") if the array does not fit the table or the kind's layout.
+    """
+    try:
+        kind = Kind(fields[0])
+        number = fields[1]
+        if number == 0:
+            sensor: dict[str, Any] = {"name": "box", "measures": [], "labels": [], "commands": []}
+        else:
+            sensor = next(s for s in table["sensors"] if s["number"] == number)
+        return {"kind": kind.name.lower(), "sensor": sensor["name"]} | _unpack(kind, fields, sensor)
+    except (ValueError, IndexError, KeyError, TypeError, StopIteration, AttributeError) as error:
+        raise WireError("bad_record", f"{fields!r:.80}: {error}") from error
+
+
+def _unpack(kind: Kind, fields: list[Any], sensor: dict[str, Any]) -> dict[str, Any]:
+    if kind is Kind.READING:
+        values: dict[str, Value] = {}
+        for (name, unit, resolution), steps in zip(sensor["measures"], fields[2:], strict=False):
+            values[name] = _value(steps, unit, resolution)
+        return {"values": values}
+    if kind is Kind.EVENT:
+        label, event_id, error_us, score, threshold, model, level = fields[2:9]
+        return {
+            "label": sensor["labels"][label],
+            "id": event_id.hex(),
+            "error_us": error_us,
+            "score": score / 1000,
+            "threshold": threshold / 1000,
+            "model": model.hex(),
+            "level": None if level is None else level / 10,
+        }
+    if kind is Kind.HEALTH:
+        code, since_us, count = fields[2:5]
+        since = None if since_us is None else since_us / 1e6
+        return {"code": HealthCode(code).name.lower(), "for_s": since, "count": count}
+    if kind is Kind.ANCHOR:
+        boot, mono_ns, wall_ns, source, error_us = fields[2:7]
+        return {
+            "boot": boot.hex(),
+            "mono_ns": mono_ns,
+            "wall_ns": wall_ns,
+            "clock": ClockSource(source).name.lower(),
+            "error_us": error_us,
+        }
+    if kind is Kind.RESULT:
+        command, command_id, ok = fields[2:5]
+        return {"command": sensor["commands"][command], "id": command_id.hex(), "ok": bool(ok)}
+    raise WireError("bad_record", f"{kind.name} is no stored record")
+
+
+def _value(steps: int | None, unit: str, resolution: float) -> Value:
+    if steps is None:
+        return None
+    if unit == "bool":
+        return bool(steps)
+    if resolution == int(resolution):
+        return steps * int(resolution)
+    # Round away binary noise: 2317 steps of 0.01 are 23.17, not 23.169999999999998.
+    return round(steps * resolution, max(0, 2 - math.floor(math.log10(resolution))))
+
+
+def pack_batch(header: BatchHeader, items: Sequence[Item]) -> bytes:
+    """Header and records as one byte string, stored and sent as it is."""
+    packer = msgpack.Packer(autoreset=False)
+    packer.pack(
+        [
+            BATCH_VERSION,
+            header.boot,
+            header.table,
+            header.base_mono_ns,
+            header.base_wall_ns,
+            header.clock,
+            header.clock_error_us,
+            [[s.incarnation, s.first_n, s.count] for s in header.sources],
+        ]
+    )
+    parts = [packer.bytes()]
+    for t_ns, packed in items:
+        parts.append(msgpack.packb((t_ns - header.base_mono_ns) // 1000))
+        parts.append(packed)
+    return b"".join(parts)
+
+
+def unpack_batch(payload: bytes | memoryview) -> Batch:
+    """Read a batch back. Raises WireError for anything that is not one; never trusts a length."""
+    unpacker = msgpack.Unpacker(
+        max_buffer_size=65536, max_bin_len=64, max_str_len=64, max_array_len=256, max_map_len=0, max_ext_len=0
+    )
+    try:
+        unpacker.feed(payload)
+        header = _header(unpacker.unpack())
+        records: list[tuple[int, list[Any]]] = []
+        for offset_us in unpacker:
+            fields = unpacker.unpack()
+            if type(offset_us) is not int or type(fields) is not list:
+                raise WireError("bad_batch", "a record is not a time and an array")
+            records.append((offset_us, fields))
+    except WireError:
+        raise
+    except (ValueError, TypeError, IndexError, msgpack.exceptions.UnpackException) as error:
+        raise WireError("bad_batch", str(error)) from error
+    if sum(s.count for s in header.sources) != len(records) or len(records) > RECORDS_MAX:
+        raise WireError("bad_batch", "its sources do not add up to its records")
+    return Batch(header, tuple(records))
+
+
+def _header(plain: list[Any]) -> BatchHeader:
+    version, boot, table, mono, wall, clock, error_us, sources = plain[:8]
+    if version != BATCH_VERSION:
+        raise WireError("batch_version", f"{version}")
+    if not (
+        isinstance(boot, bytes)
+        and isinstance(table, bytes)
+        and all(type(x) is int for x in (mono, wall, error_us))
+    ):
+        raise WireError("bad_batch", "header fields have the wrong types")
+    if len(sources) > SOURCES_MAX or any(type(x) is not int or x < 0 for s in sources for x in s):
+        raise WireError("bad_batch", "sources are not lists of three numbers")
+    return BatchHeader(
+        boot, table, mono, wall, ClockSource(clock), error_us, tuple(Source(*s) for s in sources)
+    )

@@ -1,0 +1,38 @@
+"""The units a measure may have: UCUM codes (https://ucum.org), each with the finest step worth sending.
+
+The step is the default `resolution` of a Measure: values travel as whole multiples of it, which
+keeps records small and keeps anything but bounded numbers from leaving the box.
+"""
+
+from typing import Final
+
+RESOLUTION: Final[dict[str, float]] = {
+    "1": 1.0,  # a plain number or count
+    "bool": 1.0,  # not UCUM: 0 or 1
+    "%": 0.1,
+    "deg": 1e-7,  # latitude, longitude: 11 mm on the ground
+    "m": 0.01,
+    "m/s": 0.01,
+    "s": 0.001,
+    "Cel": 0.01,
+    "K": 0.01,
+    "Pa": 1.0,
+    "lx": 0.01,
+    "ug/m3": 0.1,
+    "[ppm]": 1.0,
+    "V": 0.001,
+    "A": 0.001,
+    "W": 0.01,
+    "kWh": 0.001,
+    "kg": 0.01,
+    "L": 0.001,
+    "m3": 0.001,
+    "Hz": 0.1,
+    "dB": 0.1,
+    "dB[FS]": 0.1,  # not UCUM: level below digital full scale
+    "dB[SPL]": 0.1,  # UCUM B[SPL], in decibel
+    "mm": 0.1,
+    "kPa": 0.001,
+    "hPa": 0.01,
+    "dBm": 1.0,  # not UCUM: radio level over 1 mW
+}

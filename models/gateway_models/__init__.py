@@ -1,0 +1,1 @@
+"""Model bundles, and the code that makes them: synthesis, training, export, evaluation."""
