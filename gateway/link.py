@@ -1,0 +1,322 @@
+"""The link between workers and core: one SEQPACKET socket, numbered records one way, *kept* the other.
+
+A worker numbers its records per lane, 1, 2, 3 ..., under an incarnation drawn when it starts. It
+holds each record until core says that it is on disk (*kept*), and sends again what was not kept
+when core comes back. Core drops what it already has, so nothing is stored twice.
+
+Messages are msgpack arrays, one a packet:
+    worker -> core   ["H", version, who, number, incarnation]      once, on connecting
+                     ["P", lane, first_n, [[t_ns, record], ...]]   records first_n, first_n + 1, ...
+    core -> worker   ["W", {lane: n}]                              kept so far of this incarnation
+                     ["K", lane, n]                                kept up to n
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import struct
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgpack
+
+from gateway.errors import ConfigError, WireError
+from gateway.log import Condition, say
+from gateway.reading import Lane
+from gateway.records import RECORD_MAX, Item
+
+VERSION: Final = 1
+PACKET_MAX: Final = 65536  # bytes
+RECORDS_PER_PACKET: Final = 200
+HELD_MAX: Final = (4096, 4096, 8192, 2048)  # records a worker holds per lane while core is away
+_PATH_MAX: Final = 107  # sockaddr_un.sun_path, unix(7)
+_log = logging.getLogger("link")
+
+
+def socket_path(path: Path) -> str:
+    """The path as a socket address. Raises ConfigError where it is too long for unix(7)."""
+    text = str(path)
+    if len(os.fsencode(text)) > _PATH_MAX:
+        raise ConfigError(f"the state folder's path is too long for a socket ({text}); choose a shorter one")
+    return text
+
+
+class LinkClient:
+    """The worker's end. Lives in one event loop; `put` is called from that loop's thread."""
+
+    def __init__(self, path: Path, who: str, number: int) -> None:
+        self._path = socket_path(path)
+        self._who = who
+        self._number = number
+        self.incarnation = secrets.randbits(63)
+        self.counters: Counter[str] = Counter()
+        self.dropped: Counter[int] = Counter()  # refused by `put`, by lane
+        self._held: tuple[deque[Item], ...] = tuple(deque() for _ in Lane)
+        self._first_n = [1] * len(Lane)  # number of the first record in _held
+        self._sent = [0] * len(Lane)  # how many of _held are under way
+        self._socket: socket.socket | None = None
+        self._welcomed = False
+        self._send_due = False
+        self._empty = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._core = Condition(_log, "link to core")
+
+    def put(self, lane: Lane, t_ns: int, packed: bytes) -> bool:
+        """Hand over one record; never blocks. False (and counted) if too much is already held."""
+        held = self._held[lane]
+        if len(held) >= HELD_MAX[lane] or len(packed) > RECORD_MAX:
+            self.dropped[lane] += 1
+            return False
+        held.append((t_ns, packed))
+        self._empty.clear()
+        if not self._send_due and self._welcomed:
+            self._send_due = True
+            asyncio.get_running_loop().call_soon(self._send)
+        return True
+
+    @property
+    def held(self) -> int:
+        """Records not yet kept."""
+        return sum(map(len, self._held))
+
+    async def flush(self, timeout_s: float) -> bool:
+        """Wait until core has kept everything; False if it did not within the time."""
+        if not self.held:
+            return True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
+        return not self.held
+
+    async def run(self) -> None:
+        """Stay connected for ever; connect again whenever core comes back."""
+        pause_s = 0.02
+        while True:
+            try:
+                await self._connect()
+                self._core.heals()
+                pause_s = 0.02
+                await self._lost.wait()
+                self._core.breaks("core is away; records wait in this worker")
+            except OSError as error:
+                self._core.breaks(f"core is away ({error.strerror}); records wait in this worker")
+            finally:
+                self._disconnect()
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 0.5)
+
+    async def _connect(self) -> None:
+        self._lost.clear()
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            sock.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(sock, self._path)
+            sock.send(msgpack.packb(["H", VERSION, self._who, self._number, self.incarnation]))
+        except OSError:
+            sock.close()
+            raise
+        self._socket = sock
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._read)
+
+    def _disconnect(self) -> None:
+        self._welcomed = False
+        self._sent = [0] * len(Lane)
+        if self._socket is not None:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._socket.fileno())
+            loop.remove_writer(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    def _read(self) -> None:
+        assert self._socket is not None
+        try:
+            packet = self._socket.recv(PACKET_MAX)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet = b""
+        if not packet:
+            self._lost.set()
+            asyncio.get_running_loop().remove_reader(self._socket.fileno())
+            return
+        letter, *fields = msgpack.unpackb(packet, strict_map_key=False)
+        if letter == "W":
+            for lane, n in fields[0].items():
+                self._forget(lane, n)
+            self._welcomed = True
+            self._send()
+        elif letter == "K":
+            self._forget(*fields)
+
+    def _forget(self, lane: int, kept_n: int) -> None:
+        held = self._held[lane]
+        while held and self._first_n[lane] <= kept_n:
+            held.popleft()
+            self._first_n[lane] += 1
+            self._sent[lane] = max(0, self._sent[lane] - 1)
+            self.counters["kept"] += 1
+        if not self.held:
+            self._empty.set()
+
+    def _send(self) -> None:
+        self._send_due = False
+        if self._socket is None or not self._welcomed:
+            return
+        for lane in Lane:
+            held = self._held[lane]
+            while self._sent[lane] < len(held):
+                start = self._sent[lane]
+                run = [held[i] for i in range(start, min(start + RECORDS_PER_PACKET, len(held)))]
+                size = 0
+                for end, (_, packed) in enumerate(run):
+                    size += len(packed) + 16
+                    if size > PACKET_MAX - 64:
+                        del run[end:]
+                        break
+                try:
+                    self._socket.send(msgpack.packb(["P", int(lane), self._first_n[lane] + start, run]))
+                except BlockingIOError:
+                    asyncio.get_running_loop().add_writer(self._socket.fileno(), self._writable)
+                    return
+                except OSError:
+                    self._lost.set()
+                    return
+                self._sent[lane] += len(run)
+                self.counters["sent"] += len(run)
+
+    def _writable(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_writer(self._socket.fileno())
+        self._send()
+
+
+OnPut = Callable[["Peer", int, int, list[Item]], None]
+
+
+class Peer:
+    """One connected worker, seen from core."""
+
+    def __init__(self, sock: socket.socket, server: "LinkServer") -> None:
+        self._socket = sock
+        self._server = server
+        self.who = ""
+        self.number = 0
+        self.incarnation = 0
+
+    def kept(self, lane: int, n: int) -> None:
+        """Tell the worker that everything up to n is on disk. A full socket is no matter: a later one says more."""
+        self._tell(["K", lane, n])
+
+    def _tell(self, fields: list[Any]) -> None:
+        try:
+            self._socket.send(msgpack.packb(fields))
+        except BlockingIOError:
+            self._server.counters["kept_unsent"] += 1
+        except OSError:
+            self._server.drop(self)
+
+    def read(self) -> None:
+        """Take one packet; a packet outside the protocol ends the connection, counted."""
+        try:
+            packet = self._socket.recv(PACKET_MAX)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet = b""
+        if not packet:
+            self._server.drop(self)
+            return
+        try:
+            self._take(packet)
+        except WireError as error:
+            self._server.counters[error.reason] += 1
+            say(_log, logging.WARNING, f"link: {error}; connection closed", who=self.who, number=self.number)
+            self._server.drop(self)
+
+    def _take(self, packet: bytes) -> None:
+        try:
+            letter, *fields = msgpack.unpackb(packet, max_array_len=1024, max_bin_len=RECORD_MAX)
+            if letter == "H":
+                version, self.who, self.number, self.incarnation = fields
+                if version != VERSION:
+                    raise WireError("link_version", f"{version!r}")
+                self._tell(["W", self._server.kept_of(self.incarnation)])
+                self._server.by_incarnation[self.incarnation] = self
+                return
+            lane, first_n, run = fields
+            items = [(int(t_ns), bytes(packed)) for t_ns, packed in run]
+        except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
+            raise WireError("link_malformed", str(error)) from error
+        if letter != "P" or not self.incarnation or lane not in range(len(Lane)) or not items:
+            raise WireError("link_malformed", f"{letter!r}")
+        self._server.on_put(self, lane, first_n, items)
+
+    def close(self) -> None:
+        """Close the socket."""
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._socket.close()
+
+
+class LinkServer:
+    """Core's end: owns the named socket, checks by SO_PEERCRED that a peer is this box's own user.
+
+    `on_put(peer, lane, first_n, items)` gets records in order; `kept_of(incarnation)` answers what
+    is already on disk, as {lane: n}.
+    """
+
+    def __init__(self, path: Path, on_put: OnPut, kept_of: Callable[[int], dict[int, int]]) -> None:
+        self._path = path
+        self.on_put = on_put
+        self.kept_of = kept_of
+        self.counters: Counter[str] = Counter()
+        self.by_incarnation: dict[int, Peer] = {}
+        self._peers: set[Peer] = set()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def start(self) -> None:
+        """Bind the socket, in place of a dead core's, and listen."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)
+        self._listener.setblocking(False)
+        self._listener.bind(socket_path(self._path))
+        self._path.chmod(0o660)
+        self._listener.listen(64)
+        asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        size = struct.calcsize("3i")
+        _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+        if uid not in {0, os.getuid()}:
+            self.counters["link_stranger"] += 1
+            sock.close()
+            return
+        sock.setblocking(False)
+        peer = Peer(sock, self)
+        self._peers.add(peer)
+        asyncio.get_running_loop().add_reader(sock.fileno(), peer.read)
+
+    def drop(self, peer: Peer) -> None:
+        """Forget a peer that went away."""
+        if peer in self._peers:
+            self._peers.remove(peer)
+            if self.by_incarnation.get(peer.incarnation) is peer:
+                del self.by_incarnation[peer.incarnation]
+            peer.close()
+
+    def close(self) -> None:
+        """Stop listening and close every connection."""
+        for peer in tuple(self._peers):
+            self.drop(peer)
+        asyncio.get_running_loop().remove_reader(self._listener.fileno())
+        self._listener.close()
+        self._path.unlink(missing_ok=True)
