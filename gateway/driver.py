@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, get_type_hints
 from gateway.errors import BadFrame, PortGone
 from gateway.framing import Counted, Fixed, Framing, Lines
 from gateway.reading import Command, Measure, Value, Values
+from gateway.settings import RULES, Secret
 
 __all__ = [
     "Advertisement",
@@ -27,6 +28,7 @@ __all__ = [
     "Lines",
     "Measure",
     "PortGone",
+    "Secret",
     "SerialDriver",
     "Settings",
     "Value",
@@ -39,6 +41,8 @@ _LINE: Final = re.compile(r"(\d+) ([5-8])([noe])([12])")
 @dataclass(frozen=True)
 class Settings:
     """Base of a driver's settings: a frozen dataclass; bounds are given with `annotated_types`."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = RULES
 
 
 @dataclass(frozen=True, slots=True)

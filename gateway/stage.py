@@ -6,11 +6,12 @@ through throttle and on_change. Stages that need numpy live in `gateway.acoustic
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from gateway.reading import NAME, Reading
+from gateway.settings import RULES
 
 _QUANTITY: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z%]+)\s*")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
@@ -36,17 +37,26 @@ def decibels(text: str) -> float:
 class StageSettings:
     """Base of a stage's settings. The first field is the value behind the stage's name in the site file."""
 
+    __pydantic_config__: ClassVar[Mapping[str, object]] = RULES
+
 
 class Stage:
     """One stage of one sensor. `settings` is checked when the site file is compiled."""
 
     name: ClassVar[str] = ""
-    takes: ClassVar[str] = "Reading"  # type name of what it takes: Reading or Block
+    takes: ClassVar[str] = "Reading"  # type name of what it takes: Reading, Block, or what a stage gives
+    gives: ClassVar[str] = ""  # type name of what comes out, if it is not what went in
     settings_type: ClassVar[type[StageSettings]] = StageSettings
 
     def __init__(self, sensor: str, settings: Any) -> None:
         self.sensor = sensor
         self.settings = settings
+
+    @classmethod
+    def labels(cls, settings: Any) -> tuple[str, ...]:
+        """The labels that events of this stage may carry; asked when the site file is compiled."""
+        del settings
+        return ()
 
     def feed(self, item: Any) -> Iterator[Any]:
         """Take one item, yield what is left of it (nothing, itself, or something smaller)."""

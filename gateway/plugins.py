@@ -1,0 +1,105 @@
+"""Drivers, stages and commands are found through entry points: one loading path, ours and anybody's.
+
+Listing imports nothing. Loading one plugin turns whatever goes wrong inside it into an error that
+names the distribution it came from, so a broken plugin cannot hide and cannot break the others.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires
+from typing import Any, Final
+
+from gateway.errors import ConfigError
+
+DRIVERS: Final = "gateway.drivers"
+STAGES: Final = "gateway.stages"
+COMMANDS: Final = "gateway.commands"
+
+_EXTRA: Final = re.compile(r"([A-Za-z0-9._-]+).*;.*\bextra == ['\"]([A-Za-z0-9._-]+)['\"]")
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One entry point: its name, the "module:Class" behind it, and the distribution it came with."""
+
+    name: str
+    factory: str
+    distribution: str
+    version: str
+    entry_point: EntryPoint
+
+    def load(self) -> Any:
+        """Import the class. Raises ConfigError naming the distribution, whatever goes wrong in there."""
+        try:
+            return self.entry_point.load()
+        except ImportError as error:
+            hint = _install_line(self.distribution, error.name)
+            raise ConfigError(f"{self} cannot be loaded: {error}{hint}") from error
+        # Other people's code runs here for the first time: any error of theirs is a broken plugin.
+        except (Exception, SystemExit) as error:
+            raise ConfigError(f"{self} is broken: {type(error).__name__}: {error}") from error
+
+    def __str__(self) -> str:
+        return f"{self.name!r} of {self.distribution} {self.version}"
+
+
+def found(group: str) -> Mapping[str, Plugin]:
+    """Every plugin of a group by name. Raises ConfigError if two distributions give the same name."""
+    return collect(group, entry_points(group=group))
+
+
+def collect(group: str, points: Iterable[EntryPoint]) -> Mapping[str, Plugin]:
+    """`found` for entry points that are already at hand."""
+    plugins: dict[str, Plugin] = {}
+    for point in points:
+        distribution = point.dist.name if point.dist else "an unknown distribution"
+        plugin = Plugin(
+            point.name, point.value, distribution, point.dist.version if point.dist else "", point
+        )
+        other = plugins.get(point.name)
+        if other is not None and (other.factory, other.distribution) != (plugin.factory, distribution):
+            raise ConfigError(
+                f"two distributions give {group} the name {point.name!r}: {other.distribution} "
+                f"({other.factory}) and {distribution} ({plugin.factory}); uninstall one of them"
+            )
+        plugins[point.name] = plugin
+    return dict(sorted(plugins.items()))
+
+
+def find(group: str, name: str, what: str) -> Plugin:
+    """The plugin of that name. Raises ConfigError with the nearest name if there is none."""
+    plugins = found(group)
+    if name not in plugins:
+        raise ConfigError(unknown(what, name, plugins))
+    return plugins[name]
+
+
+def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
+    """The text for a name that does not exist: the nearest valid one, or all of them if none is near."""
+    names = sorted(allowed)
+    near = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    if near:
+        return f"there is no {what} {name!r}; did you mean {near[0]!r}?"
+    if not names:
+        return f"there is no {what} {name!r}, and none is allowed here"
+    return f"there is no {what} {name!r}; there is {', '.join(names)}"
+
+
+@cache
+def _extras(distribution: str) -> Mapping[str, str]:
+    """Which extra of a distribution brings which package."""
+    try:
+        lines = requires(distribution) or []
+    except PackageNotFoundError:
+        return {}
+    found_extras = (_EXTRA.match(line) for line in lines)
+    return {m[1].lower().replace("-", "_"): m[2] for m in found_extras if m}
+
+
+def _install_line(distribution: str, module: str | None) -> str:
+    top = (module or "").partition(".")[0]
+    extra = _extras(distribution).get(top.lower())
+    return f"; pip install '{distribution}[{extra}]'" if extra else ""
