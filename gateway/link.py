@@ -210,7 +210,7 @@ class Peer:
         self.incarnation = 0
 
     def kept(self, lane: int, n: int) -> None:
-        """Tell the worker that everything up to n is on disk. A full socket is no matter: a later one says more."""
+        """Tell the worker that all up to n is on disk. A full socket is no matter: a later one says more."""
         self._tell(["K", lane, n])
 
     def _tell(self, fields: list[Any]) -> None:

@@ -16,6 +16,7 @@ people who write a hub in another language.
 
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -88,7 +89,7 @@ class Gap:
     lane: int
     first_seq: int
     last_seq: int
-    reason: str  # "evicted", "corrupt", "disk"
+    reason: str  # one of GAP_REASONS
     counts: dict[int, int] = field(default_factory=dict)
 
 
@@ -119,7 +120,7 @@ class Refusal:
 
 
 Message = Hello | Welcome | Table | Frame | Gap | Ack | Ping | Refusal
-GAP_REASONS: Final = ("evicted", "corrupt", "disk")
+GAP_REASONS: Final = ("evicted", "corrupt", "disk", "forgotten")
 
 
 def pack_message(message: Message) -> list[bytes]:
@@ -174,50 +175,81 @@ def unpack_message(frames: list[bytes]) -> Message:
 
 
 def _unpack(letter: str, fields: list[Any], body: bytes | None) -> Message:
+    if letter not in _READERS:
+        raise WireError("unknown_letter", f"{letter!r}")
     if (body is not None) != (letter in {"T", "D"}):
         raise WireError("frame_count", f"message {letter!r}")
-    match letter:
-        case "H":
-            role, epoch, lanes, tables, software = fields[:5]
-            if role not in LANES_BY_ROLE:
-                raise WireError("malformed", f"role {role!r}")
-            spans = {_lane(lane): (_seq(span[0]), _seq(span[1])) for lane, span in lanes.items()}
-            ids = tuple(_bytes8(t) for t in tables[:TABLES_MAX])
-            return Hello(role, _bytes8(epoch), spans, ids, _text(software))
-        case "W":
-            session, acked, credit, heartbeat_s, wanted = fields[:5]
-            lanes_acked = {_lane(lane): _seq(seq) for lane, seq in acked.items()}
-            ids = tuple(_bytes8(t) for t in wanted[:TABLES_MAX])
-            return Welcome(_seq(session), lanes_acked, _seq(credit), _seconds(heartbeat_s), ids)
-        case "T":
-            if body is None or len(body) > TABLE_MAX:
-                raise WireError("too_long", "table")
-            table = json.loads(body)
-            if not isinstance(table, dict):
-                raise WireError("malformed", "table")
-            return Table(_seq(fields[0]), table)
-        case "D":
-            session, lane, first, count, crc = fields[:5]
-            if body is None or zlib.crc32(body) != crc:
-                raise WireError("crc", "frame body")
-            if not 1 <= _seq(count) <= 65535:
-                raise WireError("malformed", f"count {count}")
-            return Frame(_seq(session), _lane(lane), _positive(first), count, body)
-        case "G":
-            session, lane, first, last, reason, counts = fields[:6]
-            if _positive(last) < _positive(first) or reason not in GAP_REASONS:
-                raise WireError("malformed", f"gap {first}..{last} {reason!r}")
-            by_kind = {_seq(kind): _seq(count) for kind, count in counts.items()}
-            return Gap(_seq(session), _lane(lane), first, last, reason, by_kind)
-        case "A":
-            session, lane, acked, credit = fields[:4]
-            return Ack(_seq(session), _lane(lane), _seq(acked), _seq(credit))
-        case "P":
-            return Ping(_seq(fields[0]))
-        case "E":
-            code, text, retry_s = fields[:3]
-            return Refusal(_text(code), _text(text), _seconds(retry_s))
-    raise WireError("unknown_letter", f"{letter!r}")
+    return _READERS[letter](fields, body or b"")
+
+
+def _hello(fields: list[Any], _: bytes) -> Hello:
+    role, epoch, lanes, tables, software = fields[:5]
+    if role not in LANES_BY_ROLE:
+        raise WireError("malformed", f"role {role!r}")
+    spans = {_lane(lane): (_seq(span[0]), _seq(span[1])) for lane, span in lanes.items()}
+    return Hello(role, _bytes8(epoch), spans, _ids(tables), _text(software))
+
+
+def _welcome(fields: list[Any], _: bytes) -> Welcome:
+    session, acked, credit, heartbeat_s, wanted = fields[:5]
+    lanes = {_lane(lane): _seq(seq) for lane, seq in acked.items()}
+    return Welcome(_seq(session), lanes, _seq(credit), _seconds(heartbeat_s), _ids(wanted))
+
+
+def _table(fields: list[Any], body: bytes) -> Table:
+    if len(body) > TABLE_MAX:
+        raise WireError("too_long", "table")
+    table = json.loads(body)
+    if not isinstance(table, dict):
+        raise WireError("malformed", "table")
+    return Table(_seq(fields[0]), table)
+
+
+def _frame(fields: list[Any], body: bytes) -> Frame:
+    session, lane, first, count, crc = fields[:5]
+    if zlib.crc32(body) != crc:
+        raise WireError("crc", "frame body")
+    if not 1 <= _seq(count) <= 65535:
+        raise WireError("malformed", f"count {count}")
+    return Frame(_seq(session), _lane(lane), _positive(first), count, body)
+
+
+def _gap(fields: list[Any], _: bytes) -> Gap:
+    session, lane, first, last, reason, counts = fields[:6]
+    if _positive(last) < _positive(first) or reason not in GAP_REASONS:
+        raise WireError("malformed", f"gap {first}..{last} {reason!r}")
+    by_kind = {_seq(kind): _seq(count) for kind, count in counts.items()}
+    return Gap(_seq(session), _lane(lane), first, last, reason, by_kind)
+
+
+def _ack(fields: list[Any], _: bytes) -> Ack:
+    session, lane, acked, credit = fields[:4]
+    return Ack(_seq(session), _lane(lane), _seq(acked), _seq(credit))
+
+
+def _ping(fields: list[Any], _: bytes) -> Ping:
+    return Ping(_seq(fields[0]))
+
+
+def _refusal(fields: list[Any], _: bytes) -> Refusal:
+    code, text, retry_s = fields[:3]
+    return Refusal(_text(code), _text(text), _seconds(retry_s))
+
+
+_READERS: Final[dict[str, Callable[[list[Any], bytes], Message]]] = {
+    "H": _hello,
+    "W": _welcome,
+    "T": _table,
+    "D": _frame,
+    "G": _gap,
+    "A": _ack,
+    "P": _ping,
+    "E": _refusal,
+}
+
+
+def _ids(values: Any) -> tuple[bytes, ...]:
+    return tuple(_bytes8(value) for value in values[:TABLES_MAX])
 
 
 def _seq(value: Any) -> int:

@@ -1,0 +1,92 @@
+"""Every file call the spool makes, in one place: the real disk here, a recording or failing one in tests."""
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+from gateway.errors import SpoolError
+
+PAGE: Final = 4096  # bytes; what flash and file systems write at once
+_ZEROS: Final = bytes(1 << 20)
+
+
+class Disk:
+    """The real disk. All methods raise OSError as the kernel does."""
+
+    def make_folder(self, path: Path) -> None:
+        """Create a folder and its parents, durably, unless it is there."""
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+            self.sync_folder(path.parent)
+
+    def list_folder(self, path: Path) -> list[str]:
+        """Names in a folder, sorted."""
+        return sorted(entry.name for entry in path.iterdir())
+
+    def create(self, path: Path, size: int) -> None:
+        """A file of `size` zeros, its blocks written, so that later writes allocate nothing."""
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        try:
+            for at in range(0, size, len(_ZEROS)):
+                self.write(fd, _ZEROS[: size - at], at)
+            os.fsync(fd)
+        except OSError:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+        finally:
+            os.close(fd)
+
+    def open(self, path: Path) -> int:
+        """Open an existing file for reading and writing; a file descriptor."""
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def close(self, fd: int) -> None:
+        """Close a file descriptor."""
+        os.close(fd)
+
+    def read(self, fd: int, size: int, at: int) -> bytes:
+        """Up to `size` bytes from offset `at`; fewer only at the end of the file."""
+        return os.pread(fd, size, at)
+
+    def write(self, fd: int, content: bytes, at: int) -> None:
+        """Write all of `content` at offset `at`."""
+        view = memoryview(content)
+        while view:
+            done = os.pwrite(fd, view, at)
+            view, at = view[done:], at + done
+
+    def sync(self, fd: int) -> None:
+        """Wait until the file's content is on the medium."""
+        os.fdatasync(fd)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Rename; durable only after sync_folder."""
+        os.replace(old, new)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file; durable only after sync_folder."""
+        path.unlink()
+
+    def sync_folder(self, path: Path) -> None:
+        """Wait until the folder's names are on the medium."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def lock(self, path: Path) -> int:
+        """Take the exclusive lock of a folder's owner; held until the returned descriptor closes.
+
+        Raises SpoolError if another process holds it.
+        """
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise SpoolError(f"another gateway already uses {path.parent}; stop it first") from None
+        return fd

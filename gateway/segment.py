@@ -1,0 +1,164 @@
+"""Segments: the spool's files, byte by byte. Format 1; docs/spool.md has the picture.
+
+A segment is a preallocated file that is overwritten in place when it is used again, so a commit
+changes neither its size nor its extents and one fdatasync writes only the data.
+
+    page 0      header: magic, epoch, lane, first sequence number, nonce, marks; CRC
+    page 1 ...  commits. A commit starts on a fresh page, so a page that is torn while it is
+                written never holds anything that was committed before.
+
+A commit is one or more frames, the last one flagged. A frame is a 24-byte header and its payload:
+
+    u32 length | u32 crc | u64 first_seq | u16 count | u16 flags | u32 lead
+
+`lead` is first_seq minus the commit's first sequence number. The CRC covers the header after it and
+the payload, and starts from a value that depends on epoch, first sequence number and nonce of the
+segment: what an earlier use of the file left behind never validates.
+All integers are little-endian; CRC is CRC-32 (ISO-HDLC, as zlib computes it).
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgpack
+
+from gateway.disk import PAGE, Disk
+
+MAGIC: Final = b"POLESEG1"
+FRAME_HEAD: Final = struct.Struct("<IIQHHI")
+PAYLOAD_MAX: Final = 16384
+MARKS_MAX: Final = 128  # incarnations remembered; a box has tens
+LAST: Final = 1  # flag: this frame ends its commit
+_SEGMENT_HEAD: Final = struct.Struct("<8s8sIQQII")  # magic, epoch, lane, first_seq, nonce, marks length, crc
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What goes into one frame: `count` records packed together."""
+
+    count: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFrame:
+    """A frame found in a segment, and where the next thing after it begins."""
+
+    first_seq: int
+    count: int
+    content: bytes
+    commit_first: int
+    ends_commit: bool
+    commit_at: int  # offset of its commit's first page
+    next_at: int
+
+    @property
+    def last_seq(self) -> int:
+        """Sequence number of its last record."""
+        return self.first_seq + self.count - 1
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentHeader:
+    """Page 0: whose segment it is, and the highest n kept per incarnation when it was begun."""
+
+    epoch: bytes
+    lane: int
+    first_seq: int
+    nonce: int
+    marks: Mapping[int, int]
+
+    @property
+    def seed(self) -> int:
+        """Start value of this segment's frame CRCs."""
+        return zlib.crc32(struct.pack("<8sIQQ", self.epoch, self.lane, self.first_seq, self.nonce))
+
+    def pack(self) -> bytes:
+        """Page 0 as bytes."""
+        newest = dict(list(self.marks.items())[-MARKS_MAX:])
+        marks: bytes = msgpack.packb(newest)
+        head = _SEGMENT_HEAD.pack(
+            MAGIC, self.epoch, self.lane, self.first_seq, self.nonce, len(marks), zlib.crc32(marks)
+        )
+        page = head + struct.pack("<I", zlib.crc32(head)) + marks
+        return page.ljust(PAGE, b"\0")
+
+
+def read_header(page: bytes) -> SegmentHeader | None:
+    """Page 0 read back; None if it is no valid segment header."""
+    size = _SEGMENT_HEAD.size
+    if len(page) < PAGE or page[:8] != MAGIC:
+        return None
+    (crc,) = struct.unpack_from("<I", page, size)
+    if zlib.crc32(page[:size]) != crc:
+        return None
+    _, epoch, lane, first_seq, nonce, length, marks_crc = _SEGMENT_HEAD.unpack_from(page)
+    packed = page[size + 4 : size + 4 + length]
+    marks = msgpack.unpackb(packed, strict_map_key=False) if zlib.crc32(packed) == marks_crc else {}
+    return SegmentHeader(epoch, lane, first_seq, nonce, marks)
+
+
+def pack_commit(seed: int, first_seq: int, payloads: Sequence[Payload]) -> bytes:
+    """One commit as bytes, padded to whole pages."""
+    parts: list[bytes] = []
+    seq = first_seq
+    for index, payload in enumerate(payloads):
+        flags = LAST if index == len(payloads) - 1 else 0
+        tail = FRAME_HEAD.pack(len(payload.content), 0, seq, payload.count, flags, seq - first_seq)[8:]
+        crc = zlib.crc32(payload.content, zlib.crc32(tail, seed))
+        parts += [struct.pack("<II", len(payload.content), crc), tail, payload.content]
+        seq += payload.count
+    commit = b"".join(parts)
+    return commit + bytes(-len(commit) % PAGE)
+
+
+def page_after(at: int) -> int:
+    """The first page boundary at or after an offset."""
+    return -(-at // PAGE) * PAGE
+
+
+def frames_in(disk: Disk, fd: int, seed: int, at: int, from_seq: int, end: int) -> Iterator[StoredFrame]:
+    """Every valid frame from offset `at` (a page boundary or a frame) up to offset `end`, in order.
+
+    Frames before `from_seq` are passed over by number, damaged ones by going to the next page; the
+    caller sees a jump in the sequence numbers there.
+    """
+    commit_at = at // PAGE * PAGE
+    seq = from_seq
+    while at + FRAME_HEAD.size <= end:
+        frame = _read_frame(disk, fd, seed, at, end, commit_at)
+        if frame is None:
+            at = commit_at = page_after(at + 1)
+            continue
+        if frame.last_seq >= seq:
+            yield frame
+            seq = frame.last_seq + 1
+        at = frame.next_at
+        if frame.ends_commit:
+            commit_at = at
+
+
+def _read_frame(disk: Disk, fd: int, seed: int, at: int, end: int, commit_at: int) -> StoredFrame | None:
+    head = disk.read(fd, FRAME_HEAD.size, at)
+    if len(head) < FRAME_HEAD.size:
+        return None
+    length, crc, first_seq, count, flags, lead = FRAME_HEAD.unpack(head)
+    after = at + FRAME_HEAD.size + length
+    if not 1 <= length <= PAYLOAD_MAX or after > end or count == 0 or lead > first_seq:
+        return None
+    content = disk.read(fd, length, at + FRAME_HEAD.size)
+    if len(content) != length or zlib.crc32(content, zlib.crc32(head[8:], seed)) != crc:
+        return None
+    ends = bool(flags & LAST)
+    return StoredFrame(
+        first_seq=first_seq,
+        count=count,
+        content=content,
+        commit_first=first_seq - lead,
+        ends_commit=ends,
+        commit_at=commit_at,
+        next_at=page_after(after) if ends else after,
+    )

@@ -1,0 +1,330 @@
+"""The spool: four lanes on disk, filled by group commit. What it has called *kept* survives any crash.
+
+`put` may be called from any one thread and never waits for the disk. Each lane has its own thread,
+which waits for the lane's commit window, packs what came in into batches, commits them in one go
+and then says *kept*. A lane-0 commit therefore never waits for telemetry.
+"""
+
+import logging
+import os
+import secrets
+import struct
+import threading
+import time
+import zlib
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgpack
+
+from gateway.clock import Clock
+from gateway.disk import PAGE, Disk
+from gateway.errors import SpoolError, WireError
+from gateway.lane import COMMIT_MAX, LaneLog, Lost
+from gateway.log import Condition, say
+from gateway.plan import SpoolPlan
+from gateway.reading import Lane
+from gateway.records import BATCH_MAX, RECORDS_MAX, BatchHeader, Item, Source, pack_batch, unpack_batch
+from gateway.segment import Payload, StoredFrame
+
+__all__ = ["Kept", "Lost", "Spool", "StoredFrame"]
+
+SEGMENT_BYTES: Final = (1 << 20, 1 << 20, 8 << 20, 8 << 20)
+PENDING_MAX: Final = 4 << 20  # bytes waiting for the disk, all lanes together
+_EAGER_BYTES: Final = 32 << 10  # this much waiting ends a commit window early
+_RETRY_S: Final = 1.0
+_SEEN_MAX: Final = 4096
+_EPOCH_HEAD: Final = b"POLESPOOL1"
+_EPOCH_SIZE: Final = len(_EPOCH_HEAD) + 8 + 4
+_log = logging.getLogger("spool")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What one commit made durable: per incarnation the highest n, and when the oldest record was taken."""
+
+    lane: int
+    marks: Mapping[int, int]
+    first_seq: int
+    count: int
+    oldest_t_ns: int
+
+
+@dataclass(slots=True)
+class _Run:
+    """Records of one incarnation, numbered first_n, first_n + 1, ..., waiting for a commit."""
+
+    incarnation: int
+    first_n: int
+    items: list[Item]
+
+
+class Spool:
+    """Opens or creates the spool in `folder` and starts its lanes' threads.
+
+    `on_kept` is called from a lane's thread after each commit. Raises SpoolError if another process
+    owns the folder, OSError if the disk refuses.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        plan: SpoolPlan,
+        table: bytes,
+        clock: Clock,
+        on_kept: Callable[[Kept], None],
+        disk: Disk | None = None,
+    ) -> None:
+        self._disk = disk or Disk()
+        self._disk.make_folder(folder)
+        self._lock_fd = self._disk.lock(folder / "lock")
+        self.epoch = _epoch_of(self._disk, folder)
+        self._clock = clock
+        self._table = table
+        self.counters: Counter[str] = Counter()
+        self._waiting = 0
+        self._budget = threading.Lock()
+        self.logs = tuple(
+            LaneLog(
+                self._disk,
+                folder / str(int(lane)),
+                lane,
+                self.epoch,
+                SEGMENT_BYTES[lane],
+                (plan.quota_mib[lane] << 20) // SEGMENT_BYTES[lane],
+                marks_of,
+                kinds_of,
+            )
+            for lane in Lane
+        )
+        self._seen: dict[tuple[int, int], int] = {}  # (incarnation, lane) -> highest n taken in
+        self._writers = tuple(
+            _Writer(self, log, lane, plan.window_s[lane], on_kept)
+            for lane, log in zip(Lane, self.logs, strict=True)
+        )
+        for writer in self._writers:
+            writer.start()
+
+    def put(self, lane: int, incarnation: int, first_n: int, items: list[Item]) -> bool:
+        """Take records in. False if too much is already waiting; then nothing was taken.
+
+        Records the spool has, or has waiting, are dropped: they were sent again after a reconnect.
+        """
+        highest = self._seen.get((incarnation, lane), self.logs[lane].marks.get(incarnation, 0))
+        if first_n <= highest:
+            skip = min(highest - first_n + 1, len(items))
+            self.counters["resent"] += skip
+            first_n, items = first_n + skip, items[skip:]
+        elif first_n > highest + 1 and highest:
+            self.counters["numbers_missing"] += first_n - highest - 1
+        if not items:
+            return True
+        size = sum(len(packed) + 16 for _, packed in items)
+        with self._budget:
+            if self._waiting + size > PENDING_MAX:
+                self.counters["refused"] += len(items)
+                return False
+            self._waiting += size
+        self._seen[incarnation, lane] = first_n + len(items) - 1
+        if len(self._seen) > _SEEN_MAX:
+            del self._seen[next(iter(self._seen))]  # the oldest incarnation is long dead
+        self._writers[lane].add(_Run(incarnation, first_n, items), size)
+        return True
+
+    def kept_of(self, incarnation: int) -> dict[int, int]:
+        """What is on disk of one incarnation: {lane: highest n}."""
+        return {int(lane): log.marks.get(incarnation, 0) for lane, log in zip(Lane, self.logs, strict=True)}
+
+    def settled(self, size: int) -> None:
+        """A writer is done with this many waiting bytes."""
+        with self._budget:
+            self._waiting -= size
+
+    def header(self, base_mono_ns: int, sources: tuple[Source, ...]) -> BatchHeader:
+        """A batch header for records from `base_mono_ns` on, with the clock's quality now."""
+        state = self._clock.state()
+        wall = state.wall_ns - (state.mono_ns - base_mono_ns)
+        return BatchHeader(state.boot, self._table, base_mono_ns, wall, state.source, state.error_us, sources)
+
+    def close(self) -> None:
+        """Commit what is waiting, stop the threads, close the files."""
+        for writer in self._writers:
+            writer.stop()
+        for writer in self._writers:
+            writer.join()
+        for log in self.logs:
+            log.close()
+        os.close(self._lock_fd)
+
+
+class _Writer(threading.Thread):
+    """One lane's thread: wait for the window, pack, commit, say kept."""
+
+    def __init__(
+        self, spool: Spool, log: LaneLog, lane: Lane, window_s: float, on_kept: Callable[[Kept], None]
+    ) -> None:
+        super().__init__(name=f"spool-{lane.name.lower()}", daemon=True)
+        self._spool = spool
+        self._log = log
+        self._lane = lane
+        self._window_s = window_s
+        self._on_kept = on_kept
+        self._runs: deque[_Run] = deque()
+        self._bytes = 0
+        self._since = 0.0
+        self._more = threading.Condition()
+        self._stopping = False
+        self._disk_ok = Condition(_log, f"spool lane {lane.name.lower()}")
+
+    def add(self, run: _Run, size: int) -> None:
+        """Queue records for the next commit."""
+        with self._more:
+            if not self._runs:
+                self._since = time.monotonic()
+            self._runs.append(run)
+            self._bytes += size
+            self._more.notify()
+
+    def stop(self) -> None:
+        """Ask the thread to commit what it has and end."""
+        with self._more:
+            self._stopping = True
+            self._more.notify()
+
+    def run(self) -> None:
+        """The thread's main loop."""
+        while True:
+            with self._more:
+                self._more.wait_for(lambda: self._runs or self._stopping)
+                while not self._stopping and self._bytes < _EAGER_BYTES:
+                    left = self._since + self._window_s - time.monotonic()
+                    if left <= 0:
+                        break
+                    self._more.wait(left)
+                runs, size = self._runs, self._bytes
+                self._runs, self._bytes = deque(), 0
+            if not runs:
+                return
+            self._commit_all(runs)
+            self._spool.settled(size)
+
+    def _commit_all(self, runs: deque[_Run]) -> None:
+        """Commit everything, however long the disk refuses; gives up only when asked to stop."""
+        while runs:
+            run_batches, oldest_ns = self._batches(runs)
+            try:
+                first_seq = self._log.append(run_batches)
+            except SpoolError as error:
+                self._disk_ok.breaks(f"{error}; records wait in memory, free some space or replace the disk")
+                with self._more:
+                    if self._more.wait_for(lambda: self._stopping, _RETRY_S):
+                        return
+                continue
+            self._disk_ok.heals()
+            marks: dict[int, int] = {}
+            for payload in run_batches:
+                marks |= marks_of(payload.content)
+            _take(runs, sum(p.count for p in run_batches))
+            kept = Kept(self._lane, marks, first_seq, sum(p.count for p in run_batches), oldest_ns)
+            self._on_kept(kept)
+
+    def _batches(self, runs: deque[_Run]) -> tuple[list[Payload], int]:
+        """The next commit's worth of batches, and the time of the oldest record in them."""
+        payloads: list[Payload] = []
+        total, oldest_ns = 0, 2**63
+        for part in _parts(runs, BATCH_MAX[self._lane]):
+            items = [item for run in part for item in run.items]
+            base_ns = min(t_ns for t_ns, _ in items)
+            sources = tuple(Source(run.incarnation, run.first_n, len(run.items)) for run in part)
+            content = pack_batch(self._spool.header(base_ns, sources), items)
+            total += len(content) + PAGE // 64
+            if payloads and total > COMMIT_MAX:
+                break
+            payloads.append(Payload(len(items), content))
+            oldest_ns = min(oldest_ns, base_ns)
+        return payloads, oldest_ns
+
+
+def _parts(runs: deque[_Run], bytes_max: int) -> list[list[_Run]]:
+    """Cut waiting runs into batches of at most about `bytes_max` bytes; order is kept."""
+    room_max = bytes_max - 160  # the header, and a source or two
+    parts: list[list[_Run]] = [[]]
+    room, count = room_max, 0
+    for run in runs:
+        start = 0
+        for index, (_, packed) in enumerate(run.items):
+            size = len(packed) + 6
+            if count and (size > room or count >= RECORDS_MAX or len(parts[-1]) >= 32):
+                if index > start:
+                    parts[-1].append(_Run(run.incarnation, run.first_n + start, run.items[start:index]))
+                parts.append([])
+                start, room, count = index, room_max, 0
+            room -= size
+            count += 1
+        parts[-1].append(_Run(run.incarnation, run.first_n + start, run.items[start:]))
+        room -= 20
+    return parts
+
+
+def _take(runs: deque[_Run], count: int) -> None:
+    """Remove the first `count` records from the waiting runs."""
+    while count:
+        run = runs[0]
+        if len(run.items) <= count:
+            count -= len(run.items)
+            runs.popleft()
+        else:
+            runs[0] = _Run(run.incarnation, run.first_n + count, run.items[count:])
+            count = 0
+
+
+def marks_of(content: bytes) -> dict[int, int]:
+    """The highest n per incarnation in a stored batch; nothing if it cannot be read."""
+    try:
+        unpacker = msgpack.Unpacker()
+        unpacker.feed(content[:4096])
+        return {incarnation: first_n + count - 1 for incarnation, first_n, count in unpacker.unpack()[7]}
+    except (ValueError, TypeError, IndexError, msgpack.exceptions.UnpackException):
+        return {}
+
+
+def kinds_of(content: bytes) -> dict[int, int]:
+    """How many records of each Kind a stored batch holds; nothing if it cannot be read."""
+    try:
+        return dict(Counter(int(fields[0]) for _, fields in unpack_batch(content).records))
+    except (WireError, ValueError, TypeError, IndexError):
+        return {}
+
+
+def _epoch_of(disk: Disk, folder: Path) -> bytes:
+    """The spool's epoch: 8 random bytes, made when it is created; a new card means a new epoch."""
+    path = folder / "epoch"
+    if path.name in disk.list_folder(folder):
+        fd = disk.open(path)
+        try:
+            found = disk.read(fd, _EPOCH_SIZE, 0)
+        finally:
+            disk.close(fd)
+        epoch = found[len(_EPOCH_HEAD) : len(_EPOCH_HEAD) + 8]
+        if found == _epoch_file(epoch):
+            return epoch
+        say(_log, logging.ERROR, f"{path} is damaged; a new epoch starts, older records cannot be read")
+    epoch = secrets.token_bytes(8)
+    beside = folder / "epoch.new"
+    disk.create(beside, _EPOCH_SIZE)
+    fd = disk.open(beside)
+    try:
+        disk.write(fd, _epoch_file(epoch), 0)
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
+    disk.rename(beside, path)
+    disk.sync_folder(folder)
+    return epoch
+
+
+def _epoch_file(epoch: bytes) -> bytes:
+    return _EPOCH_HEAD + epoch + struct.pack("<I", zlib.crc32(epoch))
