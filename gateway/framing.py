@@ -16,6 +16,11 @@ class Framer(Protocol):
     skipped: int
     bad: int  # frames whose check failed
 
+    @property
+    def held(self) -> int:
+        """Bytes of a frame that is not complete yet."""
+        ...
+
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Take the next bytes, yield every frame they complete."""
         ...
@@ -49,6 +54,11 @@ class LineFramer:
         self._overlong = False
         self.skipped = 0
         self.bad = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of a line that has not ended yet."""
+        return len(self._rest)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Take the next bytes, yield every line they complete, without its ending."""
@@ -126,6 +136,11 @@ class PacketFramer:
         self._rest = bytearray()
         self.skipped = 0
         self.bad = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of a packet that is not complete yet."""
+        return len(self._rest)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Take the next bytes, yield every packet they complete, head and tail included."""

@@ -1,0 +1,62 @@
+"""Ports: the only place that opens a bus, reads it, stamps the time and hands over frames.
+
+`open_port` imports only the module that the port's kind needs, so that the worker of a serial
+port loads no numpy.
+"""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, Protocol
+
+from gateway.driver import Driver, SerialDriver
+from gateway.errors import ConfigError
+from gateway.plan import PortPlan
+from gateway.ports.url import parse_port
+
+
+class Port(Protocol):
+    """One bus. Used by one task: open, frames until PortGone, back, open again ...
+
+    `counters` counts everything that was skipped or thrown away, by name. A `patient` port loses
+    nothing while its frames are not fetched (a replay that has no clock of its own).
+    """
+
+    counters: Counter[str]
+    patient: bool
+
+    async def open(self) -> None:
+        """Open the bus. Raises PortGone if it cannot be opened now, ConfigError if it never can."""
+        ...
+
+    def frames(self) -> AsyncGenerator[tuple[int, Any], None]:
+        """(t_ns, frame) for ever. Raises PortGone when the bus, or what hangs on it, went away."""
+        ...
+
+    async def send(self, octets: bytes) -> None:
+        """Write bytes to the device. Raises PortGone if they cannot be written within two seconds."""
+        ...
+
+    async def back(self, timeout_s: float) -> None:
+        """Wait until another `open` is worth while: something changed, or the time is over."""
+        ...
+
+    def close(self) -> None:
+        """Close the bus; what was half read is dropped and counted."""
+        ...
+
+
+def open_port(port: PortPlan, drivers: Sequence[Driver]) -> Port:
+    """The port that a plan names, for its sensors' drivers; not opened yet.
+
+    Raises ConfigError for a kind of port that this version cannot open.
+    """
+    url = parse_port(port.url)
+    if url.scheme == "replay":
+        from gateway.ports.replay import ReplayPort  # only what this port needs
+
+        return ReplayPort(url, port.kind, drivers[0])
+    if url.scheme == "serial" and isinstance(drivers[0], SerialDriver):
+        from gateway.ports.serial import SerialPort
+
+        return SerialPort(url.place, drivers[0])
+    raise ConfigError(f"port {port.url!r}: this version opens serial ports and replays; use replay:FILE")

@@ -1,0 +1,130 @@
+"""A port as it is written in the site file: `scheme:place?option=value`. Standard library only.
+
+serial:usb-067b:2303-A1B2      a USB adapter by vendor:product[-serial number]
+serial:path/pci-0000:00:14...  a physical socket, as under /dev/serial/by-path
+serial:/dev/serial0            any other path that does not change its meaning after a replug
+ble:hci0  gpio:pinctrl-bcm2711  alsa:usb-...  v4l2:usb-...
+replay:scene.flac?speed=1      frames from a file, at recorded speed, faster, or "live"
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote
+
+from gateway.errors import ConfigError
+
+SCHEMES: Final = ("serial", "ble", "gpio", "alsa", "v4l2", "replay")
+OPENABLE: Final = ("serial", "replay")  # the others are known words, but this version cannot open them
+REPLAY_OPTIONS: Final = ("speed", "loop", "start", "rate", "fps")
+
+_USB: Final = re.compile(r"usb-([0-9a-fA-F]{4}):([0-9a-fA-F]{4})(?:-(.+))?")
+_BY_PATH: Final = re.compile(r"path/[^/]+")
+_WANDERING: Final = re.compile(r"(/dev/)?tty(USB|ACM)[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class PortUrl:
+    """A port's URL, taken apart. `options` are still text; `replay_options` reads them."""
+
+    scheme: str
+    place: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UsbName:
+    """A USB serial adapter: vendor and product id, and its serial number where one is asked for."""
+
+    vendor: int
+    product: int
+    serial: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """How a file is replayed.
+
+    `speed` is a factor, or None for as fast as the consumer takes frames. `start_ns` (CLOCK_MONOTONIC)
+    makes the replay live: what lies before now is missed, as on a real bus. `rate` is frames a second
+    of a raw byte file, `fps` images a second of a folder.
+    """
+
+    speed: float | None = 1.0
+    loop: bool = False
+    start_ns: int | None = None
+    rate: float = 10.0
+    fps: float = 5.0
+
+
+def parse_port(text: str) -> PortUrl:
+    """Take a port's URL apart and check it. Raises ConfigError saying how to write it."""
+    scheme, colon, rest = text.partition(":")
+    if not colon or scheme not in SCHEMES:
+        raise ConfigError(f"port {text!r} does not begin with one of {', '.join(s + ':' for s in SCHEMES)}")
+    options: dict[str, str] = {}
+    place, _, query = rest.partition("?") if scheme == "replay" else (rest, "", "")
+    for pair in query.split("&") if query else ():
+        key, equals, value = pair.partition("=")
+        if key not in REPLAY_OPTIONS or not equals:
+            raise ConfigError(f"port {text!r}: {pair!r} is none of {', '.join(REPLAY_OPTIONS)} with =value")
+        options[key] = value
+    if not place:
+        raise ConfigError(f"port {text!r} names no place after {scheme!r}:")
+    url = PortUrl(scheme, unquote(place) if scheme == "replay" else place, options)
+    if scheme == "serial":
+        _check_serial(text, place)
+    elif scheme == "replay":
+        replay_options(url)
+    return url
+
+
+def usb_name(place: str) -> UsbName | None:
+    """The adapter that `usb-VID:PID[-SERIAL]` names; None if the place is no such name."""
+    match = _USB.fullmatch(place)
+    return UsbName(int(match[1], 16), int(match[2], 16), match[3]) if match else None
+
+
+def replay_options(url: PortUrl) -> ReplayOptions:
+    """Read a replay's options. Raises ConfigError for a value out of range or two that contradict."""
+    given = url.options
+    speed = None if given.get("speed") == "max" else _number(given, "speed", 1.0)
+    start = given.get("start")
+    if start is not None and not start.isdecimal():
+        raise ConfigError(f"replay option start={start}: write CLOCK_MONOTONIC in nanoseconds")
+    if start is not None and speed is None:
+        raise ConfigError("replay options start= and speed=max contradict each other; leave one out")
+    loop = given.get("loop", "0")
+    if loop not in {"0", "1"}:
+        raise ConfigError(f"replay option loop={loop}: write 0 or 1")
+    return ReplayOptions(
+        speed=speed,
+        loop=loop == "1",
+        start_ns=None if start is None else int(start),
+        rate=_number(given, "rate", 10.0),
+        fps=_number(given, "fps", 5.0),
+    )
+
+
+def _number(given: Mapping[str, str], key: str, default: float) -> float:
+    text = given.get(key)
+    if text is None:
+        return default
+    if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text) or float(text) == 0:
+        more = ' or "max"' if key == "speed" else ""
+        raise ConfigError(f"replay option {key}={text}: write a number above 0{more}")
+    return float(text)
+
+
+def _check_serial(text: str, place: str) -> None:
+    if _WANDERING.fullmatch(place):
+        raise ConfigError(
+            f"port {text!r}: this name goes to whichever adapter was found first; "
+            "name the adapter (serial:usb-VID:PID) or its socket (serial:path/...); `gateway scan` lists both"
+        )
+    if not (_USB.fullmatch(place) or _BY_PATH.fullmatch(place) or place.startswith("/")):
+        raise ConfigError(
+            f"port {text!r}: write serial:usb-VID:PID, serial:usb-VID:PID-SERIAL, "
+            "serial:path/NAME or an absolute path"
+        )

@@ -1,0 +1,73 @@
+"""Port URLs: one place takes them apart, and says how to write one that is wrong."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import ConfigError
+from gateway.ports.url import PortUrl, ReplayOptions, UsbName, parse_port, replay_options, usb_name
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("serial:usb-067b:2303-A1B2", PortUrl("serial", "usb-067b:2303-A1B2")),
+        (
+            "serial:path/pci-0000:00:14.0-usb-0:2:1.0-port0",
+            PortUrl("serial", "path/pci-0000:00:14.0-usb-0:2:1.0-port0"),
+        ),
+        ("serial:/dev/serial0", PortUrl("serial", "/dev/serial0")),
+        ("serial:/tmp/odd?name", PortUrl("serial", "/tmp/odd?name")),
+        ("ble:hci0", PortUrl("ble", "hci0")),
+        ("replay:a%3Fb.log?loop=1&rate=20", PortUrl("replay", "a?b.log", {"loop": "1", "rate": "20"})),
+    ],
+)
+def test_a_port_is_taken_apart(text: str, expected: PortUrl) -> None:
+    assert parse_port(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("/dev/ttyUSB0", "does not begin with"),
+        ("usb:1", "does not begin with"),
+        ("serial:", "names no place"),
+        ("serial:ttyUSB0", "gateway scan"),
+        ("serial:/dev/ttyACM12", "gateway scan"),
+        ("serial:usb-67b:2303", "VID:PID"),
+        ("serial:path/a/b", "VID:PID"),
+        ("replay:x?sped=2", "sped=2"),
+        ("replay:x?speed", "speed"),
+        ("replay:x?speed=0", "number above 0"),
+        ("replay:x?speed=fast", 'or "max"'),
+        ("replay:x?loop=yes", "0 or 1"),
+        ("replay:x?start=now", "nanoseconds"),
+        ("replay:x?start=5&speed=max", "contradict"),
+        ("replay:x?fps=0.0", "number above 0"),
+    ],
+)
+def test_a_wrong_port_says_how_to_write_it(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_port(text)
+
+
+def test_replay_options_are_read() -> None:
+    assert replay_options(parse_port("replay:x")) == ReplayOptions()
+    url = parse_port("replay:x?speed=max&loop=1&rate=0.5&fps=12")
+    assert replay_options(url) == ReplayOptions(None, True, None, 0.5, 12.0)
+    assert replay_options(parse_port("replay:x?start=123&speed=10")).start_ns == 123
+
+
+def test_a_usb_name_keeps_hyphens_in_the_serial_number() -> None:
+    assert usb_name("usb-067B:2303-A-1") == UsbName(0x067B, 0x2303, "A-1")
+    assert usb_name("usb-067b:2303") == UsbName(0x067B, 0x2303, None)
+    assert usb_name("/dev/serial0") is None
+
+
+@given(st.sampled_from(["serial:", "replay:", "replay:x?", ""]), st.text(max_size=30))
+def test_any_text_is_a_port_or_refused(start: str, text: str) -> None:
+    try:
+        url = parse_port(start + text)
+    except ConfigError:
+        return
+    assert url.place
