@@ -7,8 +7,10 @@ when core comes back. Core drops what it already has, so nothing is stored twice
 Messages are msgpack arrays, one a packet:
     worker -> core   ["H", version, who, number, incarnation]      once, on connecting
                      ["P", lane, first_n, [[t_ns, record], ...]]   records first_n, first_n + 1, ...
+                     ["S"]                                         status, please (any local tool)
     core -> worker   ["W", {lane: n}]                              kept so far of this incarnation
                      ["K", lane, n]                                kept up to n
+                     ["S", {...}]                                  core's numbers
 """
 
 import asyncio
@@ -249,6 +251,9 @@ class Peer:
                 self._tell(["W", self._server.kept_of(self.incarnation)])
                 self._server.by_incarnation[self.incarnation] = self
                 return
+            if letter == "S":
+                self._tell(["S", self._server.on_status()])
+                return
             lane, first_n, run = fields
             items = [(int(t_ns), bytes(packed)) for t_ns, packed in run]
         except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
@@ -274,6 +279,7 @@ class LinkServer:
         self._path = path
         self.on_put = on_put
         self.kept_of = kept_of
+        self.on_status: Callable[[], dict[str, Any]] = dict
         self.counters: Counter[str] = Counter()
         self.by_incarnation: dict[int, Peer] = {}
         self._peers: set[Peer] = set()
@@ -320,3 +326,18 @@ class LinkServer:
         asyncio.get_running_loop().remove_reader(self._listener.fileno())
         self._listener.close()
         self._path.unlink(missing_ok=True)
+
+
+def ask_status(path: Path, timeout_s: float = 2.0) -> dict[str, Any]:
+    """Core's numbers, asked over the link. Raises ConfigError if no core answers."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.settimeout(timeout_s)
+        try:
+            sock.connect(socket_path(path))
+            sock.send(msgpack.packb(["S"]))
+            letter, status = msgpack.unpackb(sock.recv(PACKET_MAX), strict_map_key=False)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"no core answers at {path}; is `gateway run` running?") from error
+    if letter != "S" or not isinstance(status, dict):
+        raise ConfigError(f"what answers at {path} is no core")
+    return status

@@ -1,0 +1,180 @@
+"""The core unit: takes records from workers over the link, keeps them on disk, sends them to the hub.
+
+Runs as `python -m gateway.core PLAN`. It touches no device and imports no driver, model or numpy, so
+nothing that a sensor does can take the spool or the uplink down.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.clock import Clock, ClockSource, ClockState, SystemClock
+from gateway.errors import ConfigError, GatewayError, SpoolError
+from gateway.link import LinkServer, Peer
+from gateway.log import say, start_logging
+from gateway.plan import Plan, load_plan, table_id
+from gateway.reading import Lane
+from gateway.records import Item, pack_anchor
+from gateway.sdnotify import notify
+from gateway.spool import Kept, Spool
+from gateway.uplink import Uplink
+from gateway.wire import TABLES_MAX
+
+_CLOCK_EVERY_S: Final = 5.0
+_CLOCK_STEP_NS: Final = (
+    500_000_000  # a wall clock that moved more than this against the monotonic one has stepped
+)
+_log = logging.getLogger("core")
+
+
+class Core:
+    """Wires link, spool and uplink together; holds no logic of theirs."""
+
+    def __init__(self, plan: Plan, clock: Clock) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._incarnation = secrets.randbits(63)
+        self._own_n = 1
+        self._anchored: ClockState | None = None
+        self._spool = Spool(plan.state / "spool", plan.spool, plan.table_id(), clock, self._on_kept_in_thread)
+        tables = _save_table(plan.state / "tables", plan.table())
+        self._uplink = Uplink(plan.state, self._spool.logs, self._spool.epoch, tables, clock)
+        self._link = LinkServer(plan.state / "run" / "core.sock", self._on_put, self._spool.kept_of)
+        self._link.on_status = self.status
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set, then commit what is waiting and close."""
+        self._link.start()
+        self._uplink.start()
+        say(_log, logging.INFO, "core is up", epoch=self._spool.epoch.hex(), **self.status()["lanes"])
+        notify("READY=1")
+        while not stop.is_set():
+            self._watch_clock()
+            notify("WATCHDOG=1")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOCK_EVERY_S):
+                    await stop.wait()
+        notify("STOPPING=1")
+        self._link.close()
+        self._uplink.stop()
+        await asyncio.to_thread(self._spool.close)
+        await asyncio.to_thread(self._uplink.join, 5.0)
+        say(_log, logging.INFO, "core stopped", **self.status()["lanes"])
+
+    def status(self) -> dict[str, Any]:
+        """Numbers a person or a test asks for: lanes, link, spool, uplink."""
+        lanes = {
+            lane.name.lower(): {
+                "produced": log.next_seq - 1,
+                "acked": log.acked,
+                "counters": dict(log.counters),
+            }
+            for lane, log in zip(Lane, self._spool.logs, strict=True)
+        }
+        return {
+            "lanes": lanes,
+            "epoch": self._spool.epoch.hex(),
+            "spool": dict(self._spool.counters),
+            "link": dict(self._link.counters),
+            "uplink": self._uplink.status(),
+        }
+
+    def _on_put(self, peer: Peer, lane: int, first_n: int, items: list[Item]) -> None:
+        if not self._spool.put(lane, peer.incarnation, first_n, items):
+            # Too much waits for the disk already: the worker keeps its records and connects again.
+            self._link.counters["link_busy"] += 1
+            self._link.drop(peer)
+
+    def _on_kept_in_thread(self, kept: Kept) -> None:
+        kept_ns = self._clock.mono_ns()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: core is stopping, workers send again
+            self._loop.call_soon_threadsafe(self._on_kept, kept, kept_ns)
+        self._uplink.wake()
+
+    def _on_kept(self, kept: Kept, kept_ns: int) -> None:
+        for incarnation, n in kept.marks.items():
+            peer = self._link.by_incarnation.get(incarnation)
+            if peer is not None:
+                peer.kept(kept.lane, n)
+        if kept.lane == Lane.ALERT:
+            waited_ms = round((kept_ns - kept.oldest_t_ns) / 1e6, 1)
+            say(
+                _log,
+                logging.INFO,
+                "alert kept",
+                first_seq=kept.first_seq,
+                count=kept.count,
+                t_ns=kept.oldest_t_ns,
+                since_sample_ms=waited_ms,
+            )
+
+    def _watch_clock(self) -> None:
+        """Put an anchor into the state lane when the wall clock became known, better, or stepped."""
+        now, before = self._clock.state(), self._anchored
+        if before is not None:
+            drift_ns = abs((now.wall_ns - before.wall_ns) - (now.mono_ns - before.mono_ns))
+            if now.source is before.source and drift_ns < _CLOCK_STEP_NS:
+                return
+        self._anchored = now
+        if now.source is ClockSource.NONE:
+            say(_log, logging.WARNING, "the wall clock was never set; records wait for an anchor to be dated")
+        self._spool.put(Lane.STATE, self._incarnation, self._own_n, [(now.mono_ns, pack_anchor(now))])
+        self._own_n += 1
+
+
+def _save_table(folder: Path, table: dict[str, Any]) -> dict[bytes, dict[str, Any]]:
+    """Keep this plan's measure table beside the earlier ones: spooled records may still need those."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{table_id(table).hex()}.json"
+    if not path.exists():
+        beside = path.with_suffix(".new")
+        beside.write_text(json.dumps(table), encoding="utf-8")
+        beside.replace(path)
+    else:
+        path.touch()
+    newest_last = sorted(folder.glob("*.json"), key=lambda p: p.stat().st_mtime_ns)
+    for old in newest_last[:-TABLES_MAX]:
+        old.unlink()
+    tables: dict[bytes, dict[str, Any]] = {}
+    for kept in newest_last[-TABLES_MAX:]:
+        with contextlib.suppress(OSError, ValueError):
+            loaded = json.loads(kept.read_text(encoding="utf-8"))
+            tables[table_id(loaded)] = loaded
+    return tables
+
+
+async def _serve(plan: Plan) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    await Core(plan, SystemClock()).run(stop)
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point; exit status 1 with one plain line for what a person must mend."""
+    start_logging("core")
+    try:
+        if len(arguments) != 1:
+            raise ConfigError("usage: python -m gateway.core PLAN")
+        asyncio.run(_serve(load_plan(Path(arguments[0]))))
+    except (GatewayError, SpoolError) as error:
+        say(_log, logging.ERROR, str(error))
+        return 1
+    except OSError as error:
+        say(_log, logging.ERROR, f"the spool cannot be opened: {error}; free some space or mend the disk")
+        time.sleep(1)  # whoever restarts this process must not spin
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

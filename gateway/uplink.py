@@ -1,0 +1,268 @@
+"""The uplink: carries the spool to the hub over two CURVE-encrypted ZeroMQ connections.
+
+One thread, one poller, two DEALER sockets: alerts and state on one, telemetry and bulk on the
+other, so that an alert never waits behind a backlog in a socket or a modem. ZeroMQ's own queues and
+reconnects are not trusted: on any doubt the socket is closed with linger 0 and a new one says Hello;
+the hub answers from where to go on. A box that is not enrolled, or refused, waits and keeps its records.
+"""
+
+import logging
+import os
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from gateway.clock import Clock
+from gateway.errors import ConfigError, WireError
+from gateway.keys import enrolment_path, keys_path, read_box_keys, read_enrolment
+from gateway.lane import LaneLog
+from gateway.log import Condition, say
+from gateway.session import Refused, Session
+from gateway.wire import MESSAGE_MAX, pack_message, unpack_message
+
+_BACKOFF_S: Final = (0.2, 15.0)  # first and longest pause between two tries; jitter of half is added
+_TICK_MS: Final = 200
+_WAITING_FOR_ENROLMENT_S: Final = 0.5
+_EVENTS: Final = (
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+    | zmq.EVENT_CONNECT_RETRIED
+)
+_log = logging.getLogger("uplink")
+
+
+class Uplink(threading.Thread):
+    """Runs until `stop`. `wake` may be called from any thread when something new was committed."""
+
+    def __init__(
+        self,
+        state: Path,
+        logs: Sequence[LaneLog],
+        epoch: bytes,
+        tables: Mapping[bytes, dict[str, Any]],
+        clock: Clock,
+    ) -> None:
+        super().__init__(name="uplink", daemon=True)
+        self._state = state
+        self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._stopping = False
+        self._connections = tuple(_Connection(role, state, logs, epoch, tables, clock) for role in "UB")
+
+    def wake(self) -> None:
+        """Something new is in the spool."""
+        os.eventfd_write(self._woken, 1)
+
+    def stop(self) -> None:
+        """Ask the thread to close its sockets and end."""
+        self._stopping = True
+        self.wake()
+
+    def status(self) -> dict[str, Any]:
+        """State and counters of both connections, by role."""
+        return {c.role: {"state": c.state, "counters": dict(c.counters)} for c in self._connections}
+
+    def run(self) -> None:
+        """The thread's main loop."""
+        context = zmq.Context()
+        poller = zmq.Poller()
+        poller.register(self._woken, zmq.POLLIN)
+        try:
+            while not self._stopping:
+                ready = dict(poller.poll(_TICK_MS))
+                if self._woken in ready:
+                    os.eventfd_read(self._woken)
+                for connection in self._connections:
+                    connection.step(context, poller)
+        finally:
+            for connection in self._connections:
+                connection.close(poller)
+            context.destroy(linger=0)
+            os.close(self._woken)
+
+
+class _Connection:
+    """One of the two connections: its socket, the socket's monitor, the session on it, its pauses."""
+
+    def __init__(
+        self,
+        role: str,
+        state_folder: Path,
+        logs: Sequence[LaneLog],
+        epoch: bytes,
+        tables: Mapping[bytes, dict[str, Any]],
+        clock: Clock,
+    ) -> None:
+        self.role = role
+        self.state = "starting"
+        self.counters: Counter[str] = Counter()
+        self._folder = state_folder
+        self._new_session = lambda: Session(role, logs, epoch, tables, clock)
+        self._session: Session | None = None
+        self._socket: zmq.Socket[bytes] | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._reached = False  # something answers at the hub's address
+        self._shaken = False  # and it is the hub
+        self._pause_s = _BACKOFF_S[0]
+        self._not_before = 0.0
+        self._seen_files: tuple[int, ...] = ()
+        self._hub = Condition(_log, f"uplink {'urgent' if role == 'U' else 'bulk'}")
+
+    def step(self, context: zmq.Context[zmq.Socket[bytes]], poller: zmq.Poller) -> None:
+        """Do all that can be done now without waiting."""
+        try:
+            if self._socket is None:
+                if time.monotonic() >= self._not_before or self._files() != self._seen_files:
+                    self._open(context, poller)
+                return
+            self._watch()
+            self._receive()
+            self._send(poller)
+            if self._session is not None:
+                self._session.check_alive()
+        except ConfigError as error:
+            self._doubt(poller, "not enrolled", str(error), _WAITING_FOR_ENROLMENT_S)
+        except Refused as error:
+            self.counters[error.reason] += 1
+            self._doubt(poller, error.reason, str(error), error.retry_s)
+        except WireError as error:
+            self.counters[error.reason] += 1
+            self._doubt(poller, error.reason, str(error))
+        except zmq.ZMQError as error:
+            self.counters["socket_errors"] += 1
+            self._doubt(poller, "socket", str(error))
+
+    def _files(self) -> tuple[int, ...]:
+        """Changes when the box is enrolled, or enrolled anew: then no pause is waited for."""
+        times = []
+        for path in (keys_path(self._folder), enrolment_path(self._folder)):
+            try:
+                times.append(path.stat().st_mtime_ns)
+            except OSError:
+                times.append(0)
+        return tuple(times)
+
+    def _open(self, context: zmq.Context[zmq.Socket[bytes]], poller: zmq.Poller) -> None:
+        self._seen_files = self._files()
+        keys = read_box_keys(keys_path(self._folder))
+        enrolment = read_enrolment(enrolment_path(self._folder))
+        socket = context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # never queue for a hub that is not there
+        socket.setsockopt(zmq.SNDHWM, 256)
+        socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_MAX)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, 10_000)
+        socket.setsockopt(zmq.RECONNECT_IVL, -1)  # this supervisor reconnects, with a fresh socket
+        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 60)
+        socket.setsockopt(zmq.TCP_MAXRT, 20_000)
+        socket.curve_serverkey = enrolment.hub_key.encode()
+        socket.curve_publickey = keys.curve_public.encode()
+        socket.curve_secretkey = keys.curve_secret.encode()
+        self._monitor = socket.get_monitor_socket(_EVENTS)
+        self._socket = socket
+        self._reached = self._shaken = False
+        self._session = self._new_session()
+        poller.register(socket, zmq.POLLIN)
+        poller.register(self._monitor, zmq.POLLIN)
+        socket.connect(enrolment.hub)
+        if not self._hub.broken:
+            self.state = "connecting"
+
+    def _watch(self) -> None:
+        assert self._monitor is not None
+        while self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor, zmq.DONTWAIT)
+            what = event["event"]
+            if what == zmq.EVENT_CONNECTED:
+                self._reached = True
+            elif what == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._shaken = True
+                self._say_hello()
+            elif what == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                raise WireError(
+                    "not_admitted", "the hub does not know this box's key; enrol it with `gateway enrol`"
+                )
+            elif self._shaken:
+                raise WireError("disconnected", "the connection to the hub broke")
+            elif self._reached:
+                raise WireError(
+                    "handshake",
+                    "something answers at the hub's address but not with the key this box was enrolled with",
+                )
+            else:
+                raise WireError("unreachable", "nothing answers at the hub's address")
+
+    def _say_hello(self) -> None:
+        assert self._session is not None
+        assert self._socket is not None
+        self._socket.send_multipart(pack_message(self._session.hello()), zmq.DONTWAIT)
+
+    def _receive(self) -> None:
+        assert self._session is not None
+        assert self._socket is not None
+        for _ in range(256):  # then the other connection gets its turn
+            try:
+                frames = self._socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            was_welcomed = self._session.welcomed
+            self._session.heard(unpack_message(frames))
+            if self._session.welcomed and not was_welcomed:
+                self._pause_s = _BACKOFF_S[0]
+                self._hub.heals()
+                self.state = "up"
+                say(_log, logging.INFO, "uplink is up", role=self.role)
+
+    def _send(self, poller: zmq.Poller) -> None:
+        assert self._session is not None
+        assert self._socket is not None
+        if not self._shaken:
+            return
+        wants = zmq.POLLIN
+        for sent, message in enumerate(self._session.to_send()):
+            frames = pack_message(message)
+            try:
+                self._socket.send_multipart(frames, zmq.DONTWAIT)
+            except zmq.Again:
+                wants |= zmq.POLLOUT
+                break
+            self.counters["messages_sent"] += 1
+            self.counters["bytes_sent"] += sum(map(len, frames))
+            if sent >= 64:
+                wants |= zmq.POLLOUT
+                break
+        poller.register(self._socket, wants)
+
+    def _doubt(self, poller: zmq.Poller, state: str, why: str, pause_s: float | None = None) -> None:
+        """Close without lingering; the next try comes after a pause that grows, with jitter."""
+        self.close(poller)
+        self.state = state
+        self._hub.breaks(why)
+        if pause_s is None:
+            pause_s = self._pause_s * random.uniform(1.0, 1.5)
+            self._pause_s = min(self._pause_s * 2, _BACKOFF_S[1])
+        self._not_before = time.monotonic() + pause_s
+
+    def close(self, poller: zmq.Poller) -> None:
+        """Close the sockets; what was under way is sent again by the next session."""
+        if self._socket is None:
+            return
+        poller.unregister(self._socket)
+        if self._monitor is not None:
+            poller.unregister(self._monitor)
+            self._socket.disable_monitor()  # type: ignore[no-untyped-call]
+            self._monitor.close(linger=0)
+        self._socket.close(linger=0)
+        self._socket = self._monitor = self._session = None
