@@ -5,14 +5,15 @@ names the distribution it came from, so a broken plugin cannot hide and cannot b
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires
 from typing import Any, Final
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, GatewayError
 
 DRIVERS: Final = "gateway.drivers"
 STAGES: Final = "gateway.stages"
@@ -33,14 +34,8 @@ class Plugin:
 
     def load(self) -> Any:
         """Import the class. Raises ConfigError naming the distribution, whatever goes wrong in there."""
-        try:
+        with asking(self):
             return self.entry_point.load()
-        except ImportError as error:
-            hint = _install_line(self.distribution, error.name)
-            raise ConfigError(f"{self} cannot be loaded: {error}{hint}") from error
-        # Other people's code runs here for the first time: any error of theirs is a broken plugin.
-        except (Exception, SystemExit) as error:
-            raise ConfigError(f"{self} is broken: {type(error).__name__}: {error}") from error
 
     def __str__(self) -> str:
         return f"{self.name!r} of {self.distribution} {self.version}"
@@ -78,14 +73,31 @@ def find(group: str, name: str, what: str) -> Plugin:
 
 
 def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
-    """The text for a name that does not exist: the nearest valid one, or all of them if none is near."""
+    """The text for a name that does not exist, with the nearest valid one."""
+    return f"there is no {what} {name!r}{nearest(name, allowed)}"
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or `; choose from x, y` when nothing is near, or nothing at all."""
     names = sorted(allowed)
-    near = get_close_matches(name.lower(), names, n=1, cutoff=0.6)
-    if near:
-        return f"there is no {what} {name!r}; did you mean {near[0]!r}?"
-    if not names:
-        return f"there is no {what} {name!r}, and none is allowed here"
-    return f"there is no {what} {name!r}; there is {', '.join(names)}"
+    if near := get_close_matches(name.lower(), names, n=1, cutoff=0.6):
+        return f"; did you mean {near[0]!r}?"
+    return f"; choose from {', '.join(names)}" if names else ""
+
+
+@contextmanager
+def asking(plugin: Plugin) -> Iterator[None]:
+    """Around every call into a plugin's code: an error of its own becomes one that names it."""
+    try:
+        yield
+    except GatewayError:
+        raise
+    except ImportError as error:
+        hint = _install_line(plugin.distribution, error.name)
+        raise ConfigError(f"{plugin} cannot be loaded: {error}{hint}") from error
+    # Other people's code, and even sys.exit() in it, must not take the list of the others along.
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{plugin} is broken: {type(error).__name__}: {error}") from error
 
 
 @cache

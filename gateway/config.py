@@ -1,0 +1,245 @@
+"""The site file, read and checked: one TOML file in, one plan out, or every error in it at once.
+
+It imports drivers and pydantic, so it runs in a short-lived child (`gateway.compile`). It opens no
+port and no device. Every error is `file:line:column: what is wrong`, with the nearest valid name.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from gateway import toml_keys
+from gateway.driver import Driver
+from gateway.errors import ConfigError, GatewayError
+from gateway.findings import Findings, SiteErrors
+from gateway.plan import Plan, PortPlan, SensorPlan, SpoolPlan
+from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found, nearest, unknown
+from gateway.ports.url import SCHEMES, parse_port
+from gateway.reading import SENSOR_NAME
+from gateway.stagelist import StageList
+from gateway.validate import Checked, check_settings, shown
+from gateway.wire import TABLE_MAX
+
+TOP_KEYS: Final = ("box", "state", "spool", "sensor")
+SENSOR_KEYS: Final = ("driver", "port", "stages")
+PORTS_MAX: Final = 255  # a port's number is one byte on the link; 255 is the supervisor
+FILE_MAX: Final = 1 << 20  # bytes of a site file
+QUOTA_MAX: Final = 1 << 20  # MiB in one lane
+
+_NAME_RULE: Final = "must be 1 to 32 of a-z, 0-9 and -, and begin with a letter"
+
+
+def read_site(path: Path) -> Plan:
+    """Compile a site file. Raises ConfigError (SiteErrors) with everything that is wrong in it."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(FILE_MAX + 1)
+    except OSError as error:
+        text = f"the site file cannot be read: {error.strerror}; `gateway init` makes a new one"
+        raise ConfigError(text, str(path)) from None
+    if len(raw) > FILE_MAX:
+        raise ConfigError(f"over {FILE_MAX} bytes; is this the site file?", str(path))
+    table, places = toml_keys.load_toml(raw, str(path))
+    findings = Findings(places)
+    plan = _Site(findings, path.absolute().parent).plan(table)
+    if findings.errors:
+        raise SiteErrors(findings.errors)
+    return plan
+
+
+@dataclass(slots=True)
+class _Port:
+    """A port while its sensors are being collected. `shape` is what they must agree on."""
+
+    url: str
+    kind: str
+    shape: tuple[object, ...]
+    sensors: list[SensorPlan] = field(default_factory=list)
+    users: list[str] = field(default_factory=list)
+
+
+class _Site:
+    """One pass over one site file; what is wrong is left out of the plan and noted in `findings`."""
+
+    def __init__(self, findings: Findings, folder: Path) -> None:
+        self._findings = findings
+        self._folder = folder
+        self._drivers = found(DRIVERS)
+        self._stages = StageList(found(STAGES), findings)
+        self._ports: dict[str, _Port] = {}
+
+    def plan(self, table: Mapping[str, Any]) -> Plan:
+        """The plan of the whole file, as far as it is right."""
+        note = self._findings
+        for key in table:
+            if key not in TOP_KEYS:
+                note.at_key((key,), f"there is no top-level key {key!r}{nearest(key, TOP_KEYS)}")
+        box = note.text(table, (), "box", 'give the box a name, like box = "elm-st-0042"')
+        if box and not SENSOR_NAME.fullmatch(box):
+            note.at_value(("box",), f"the box's name {_NAME_RULE}{_mended(box)}")
+        state = note.text(table, (), "state", 'name a folder it may write to, like state = "state"')
+        spool = self._spool(table.get("spool", {}))
+        sensors = note.table(
+            table.get("sensor", {}), ("sensor",), "write [sensor.NAME] and its keys below it"
+        )
+        for number, (name, entry) in enumerate((sensors or {}).items(), start=1):
+            self._sensor(number, name, entry)
+        if len(self._ports) > PORTS_MAX:
+            note.at_key(("sensor",), f"{len(self._ports)} ports; one box serves at most {PORTS_MAX}")
+        ports = tuple(
+            PortPlan(number, port.url, port.kind, tuple(port.sensors))
+            for number, port in enumerate(self._ports.values())
+        )
+        plan = Plan(box or "", Path(os.path.normpath(self._folder / (state or ""))), ports, spool)
+        if len(json.dumps(plan.table()).encode()) > TABLE_MAX:
+            note.at_key(
+                ("sensor",), f"the sensors' names and measures take over {TABLE_MAX} bytes; use two boxes"
+            )
+        return plan
+
+    def _spool(self, written: Any) -> SpoolPlan:
+        spool = self._findings.table(written, ("spool",), "write [spool] and its keys below it") or {}
+        for key in spool:
+            if key != "quota_mib":
+                text = f"[spool] has no key {key!r}{nearest(key, ('quota_mib',))}"
+                self._findings.at_key(("spool", key), text)
+        quota = spool.get("quota_mib", list(SpoolPlan().quota_mib))
+        if isinstance(quota, list) and [type(mib) for mib in quota] == [int] * 4:
+            alert, state, telemetry, bulk = quota
+            if min(quota) >= 1 and max(quota) <= QUOTA_MAX:
+                return SpoolPlan(quota_mib=(alert, state, telemetry, bulk))
+        self._findings.at_value(
+            ("spool", "quota_mib"),
+            "quota_mib must be four whole numbers of MiB, from 1, for alerts, state, telemetry and bulk, "
+            f"like [64, 64, 512, 32], not {shown(quota)}",
+        )
+        return SpoolPlan()
+
+    def _sensor(self, number: int, name: str, written: Any) -> None:
+        note, path = self._findings, ("sensor", name)
+        if (entry := note.table(written, path, "write [sensor.NAME] above it")) is None:
+            return
+        if not SENSOR_NAME.fullmatch(name):
+            note.at_key(path, f"a sensor's name {_NAME_RULE}{_mended(name)}")
+        url = note.text(entry, path, "port", "say where it hangs; `gateway scan` proposes lines")
+        wanted = note.text(entry, path, "driver", "say what reads it; `gateway drivers` lists all")
+        if wanted is None:
+            return
+        try:
+            plugin, driver = self._driver(wanted)
+        except ConfigError as error:
+            note.at_value((*path, "driver"), str(error))
+            if url:
+                self._port_url(name, url, None)  # its own errors are worth saying now
+            return
+        port = self._port(name, url, driver) if url else None
+        stages, labels = self._stages.read(entry.get("stages", []), (*path, "stages"), driver.kind)
+        try:
+            with asking(plugin):
+                checked = self._settings(entry, path, plugin, driver)
+                measures = driver.measures(checked.settings) if checked else ()
+                if not {m.name for m in measures} <= {m.name for m in driver.emits}:
+                    raise ConfigError(f"{plugin} is broken: measures() names what emits does not declare")
+        except GatewayError as error:
+            note.at_value((*path, "driver"), str(error))
+            return
+        if port is None or checked is None:
+            return
+        commands = tuple(command.name for command in driver.accepts)
+        port.sensors.append(
+            SensorPlan(
+                number,
+                name,
+                plugin.name,
+                plugin.factory,
+                checked.plain,
+                measures,
+                labels,
+                commands,
+                stages,
+            )
+        )
+
+    def _driver(self, name: str) -> tuple[Plugin, type[Driver]]:
+        if name not in self._drivers:
+            raise ConfigError(unknown("driver", name, self._drivers))
+        plugin = self._drivers[name]
+        driver = plugin.load()
+        if not (isinstance(driver, type) and issubclass(driver, Driver)):
+            raise ConfigError(f"{plugin} is broken: it is not derived from gateway.driver.Driver")
+        if taken := {f.name for f in fields(driver.settings_type())} & set(SENSOR_KEYS):
+            raise ConfigError(
+                f"{plugin} is broken: it has a setting named {min(taken)!r}, a word of the site file"
+            )
+        return plugin, driver
+
+    def _settings(
+        self, entry: Mapping[str, Any], path: toml_keys.Path, plugin: Plugin, driver: type[Driver]
+    ) -> Checked | None:
+        written = {key: value for key, value in entry.items() if key not in SENSOR_KEYS}
+        owner = f"driver {plugin.name!r}"
+        checked = check_settings(driver.settings_type(), written, owner, beside=SENSOR_KEYS)
+        if isinstance(checked, Checked):
+            return checked
+        self._findings.add(path, checked)
+        return None
+
+    def _port(self, sensor: str, text: str, driver: type[Driver]) -> _Port | None:
+        """The port of that URL, new or already in use; None and an error if this sensor cannot hang on it."""
+        path = ("sensor", sensor, "port")
+        if (url := self._port_url(sensor, text, driver.kind)) is None:
+            return None
+        # All audio drivers on one sound card must ask for the same stream.
+        shape = tuple(getattr(driver, name, None) for name in ("rate_hz", "channels", "block_ms"))
+        port = self._ports.setdefault(url, _Port(url, driver.kind, shape))
+        if port.users and port.kind == "serial":
+            other = port.users[0]
+            self._findings.at_value(
+                path,
+                f"a serial port has one sensor, and {other!r} already hangs on {text}; name another port",
+            )
+            return None
+        if (port.kind, port.shape) != (driver.kind, shape):
+            other = port.users[0]
+            self._findings.at_value(
+                path, f"this driver and that of {other!r} cannot share {text}: they differ in frames"
+            )
+            return None
+        port.users.append(sensor)
+        return port
+
+    def _port_url(self, sensor: str, text: str, kind: str | None) -> str | None:
+        """The URL as it goes into the plan (files made absolute), or None and an error."""
+        try:
+            return self._checked_url(text, kind)
+        except ConfigError as error:
+            self._findings.at_value(("sensor", sensor, "port"), error.text)
+            return None
+
+    def _checked_url(self, text: str, kind: str | None) -> str:
+        scheme = text.partition(":")[0]
+        if scheme not in SCHEMES:
+            raise ConfigError(f"port {text!r} begins with no known scheme{nearest(scheme, SCHEMES)}")
+        url = parse_port(text)
+        if kind is not None and scheme not in {kind, "replay"}:
+            raise ConfigError(
+                f"this driver reads {kind} ports, not {scheme}: write {kind}:... or replay:FILE"
+            )
+        if scheme != "replay":
+            return text
+        file = Path(os.path.normpath(self._folder / url.place))
+        if not file.exists():
+            raise ConfigError(f"there is no file {file} to replay")
+        query = text.partition("?")[2]
+        return f"replay:{quote(str(file))}" + (f"?{query}" if query else "")
+
+
+def _mended(name: str) -> str:
+    """The nearest name that would be accepted, if there is one."""
+    near = re.sub(r"[^a-z0-9]+", "-", name.lower()).lstrip("-0123456789")[:32].strip("-")
+    return f"; did you mean {near!r}?" if near else ""
