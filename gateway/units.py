@@ -13,6 +13,8 @@ RESOLUTION: Final[dict[str, float]] = {
     "deg": 1e-7,  # latitude, longitude: 11 mm on the ground
     "m": 0.01,
     "m/s": 0.01,
+    "m/s2": 0.001,
+    "deg/s": 0.001,
     "s": 0.001,
     "Cel": 0.01,
     "K": 0.01,
@@ -27,6 +29,9 @@ RESOLUTION: Final[dict[str, float]] = {
     "kg": 0.01,
     "L": 0.001,
     "m3": 0.001,
+    "m3/h": 0.001,
+    "uS/cm": 1.0,
+    "/min": 1.0,  # revolutions a minute
     "Hz": 0.1,
     "dB": 0.1,
     "dB[FS]": 0.1,  # not UCUM: level below digital full scale
