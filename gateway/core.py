@@ -20,6 +20,7 @@ from gateway.errors import ConfigError, GatewayError, SpoolError
 from gateway.link import LinkServer, Peer
 from gateway.log import say, start_logging
 from gateway.plan import Plan, load_plan, table_id
+from gateway.process import die_with_parent
 from gateway.reading import Lane
 from gateway.records import Item, pack_anchor
 from gateway.sdnotify import notify
@@ -162,6 +163,7 @@ async def _serve(plan: Plan) -> None:
 def main(arguments: list[str]) -> int:
     """Entry point; exit status 1 with one plain line for what a person must mend."""
     start_logging("core")
+    die_with_parent()
     try:
         if len(arguments) != 1:
             raise ConfigError("usage: python -m gateway.core PLAN")

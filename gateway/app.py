@@ -1,0 +1,100 @@
+"""`gateway run`: compiles the site file, then keeps the box's two units running.
+
+On a laptop this process is the parent of both units; on a pole systemd starts each unit by itself
+(`gateway run SITE --only core`), and this file only compiles and becomes it.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from gateway.compile import compile_site
+from gateway.log import say, start_logging
+from gateway.process import child_environment, die_with_parent
+
+UNITS: Final = {"core": "gateway.core", "sensors": "gateway.supervisor"}  # in the order they start
+_RESTART_S: Final = (0.2, 10.0)  # first and longest pause before a unit is started again
+_WELL_S: Final = 60.0  # a unit that ran this long starts again without delay
+_STOP_WITHIN_S: Final = 10.0
+_log = logging.getLogger("run")
+
+
+def run(site: Path, only: str | None = None) -> int:
+    """Compile the site file and run its units until SIGTERM or Ctrl-C; the exit status.
+
+    With `only` ("core" or "sensors") this process becomes that unit. Raises ConfigError if the site
+    file is wrong; nothing was started then.
+    """
+    plan = compile_site(site)
+    if only is not None:
+        os.execv(sys.executable, _command(UNITS[only], plan))  # noqa: S606  no shell is wanted
+    start_logging("run")
+    die_with_parent()
+    stopping: list[int] = []
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda signum, _: stopping.append(signum))
+    units = [_Unit(name, module, plan) for name, module in UNITS.items()]
+    try:
+        while not stopping:
+            for unit in units:
+                unit.keep()
+            time.sleep(0.05)  # signals end it early; a dead unit is seen within this time
+    finally:
+        for unit in reversed(units):  # sensors first: what they hold must still reach core
+            unit.stop()
+    return 0
+
+
+def _command(module: str, plan: Path) -> list[str]:
+    # -P: a folder named like one of our packages in the current directory must not shadow it.
+    return [sys.executable, "-P", "-m", module, str(plan)]
+
+
+class _Unit:
+    """One unit's process, started again when it dies."""
+
+    def __init__(self, name: str, module: str, plan: Path) -> None:
+        self._name = name
+        self._command = _command(module, plan)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pause_s = _RESTART_S[0]
+        self._started = self._not_before = 0.0
+
+    def keep(self) -> None:
+        """Start the unit if it does not run and its pause is over."""
+        now = time.monotonic()
+        if self._process is not None:
+            status = self._process.poll()
+            if status is None:
+                return
+            if now - self._started > _WELL_S:
+                self._pause_s = _RESTART_S[0]
+            text = f"unit {self._name} ended; it starts again in {self._pause_s:.1f} s"
+            say(_log, logging.WARNING, text, status=status)
+            self._process = None
+            self._not_before = now + self._pause_s
+            self._pause_s = min(self._pause_s * 2, _RESTART_S[1])
+        if now >= self._not_before:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, env=child_environment(), start_new_session=True
+            )
+            self._started = now
+
+    def stop(self) -> None:
+        """Ask the unit to end, and end it if it does not."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            say(
+                _log, logging.WARNING, f"unit {self._name} did not stop within {_STOP_WITHIN_S:.0f} s; killed"
+            )
+            self._process.kill()
+            self._process.wait()
