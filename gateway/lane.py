@@ -96,6 +96,7 @@ class LaneLog:
         self.acked: int = self._ack_slot.value or 0
         self.next_seq = 1
         self._recover()
+        self._make_ready()
 
     # ---- opening ----
 
@@ -153,6 +154,15 @@ class LaneLog:
             self._remember(self._read_marks(frame.content))
         tail.end = commit[-1].next_at
         self.next_seq = max(self.next_seq, commit[-1].last_seq + 1)
+
+    def _make_ready(self) -> None:
+        """Have a segment ready, so that the first alert does not wait for a megabyte of zeros."""
+        if self._segments or self._free:
+            return
+        ready = self._folder / f"{secrets.token_hex(8)}.free"
+        with contextlib.suppress(OSError):  # a full disk is dealt with when there is something to append
+            self._disk.create(ready, self._segment_bytes)
+            self._free.append(ready)
 
     # ---- appending (one thread) ----
 

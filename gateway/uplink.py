@@ -29,6 +29,7 @@ from gateway.wire import MESSAGE_MAX, pack_message, unpack_message
 
 _BACKOFF_S: Final = (0.2, 15.0)  # first and longest pause between two tries; jitter of half is added
 _TICK_MS: Final = 200
+_TURN: Final = 64  # messages each way before the other connection gets its turn
 _WAITING_FOR_ENROLMENT_S: Final = 0.5
 _EVENTS: Final = (
     zmq.EVENT_CONNECTED
@@ -212,7 +213,7 @@ class _Connection:
     def _receive(self) -> None:
         assert self._session is not None
         assert self._socket is not None
-        for _ in range(256):  # then the other connection gets its turn
+        for _ in range(_TURN):
             try:
                 frames = self._socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
@@ -234,15 +235,14 @@ class _Connection:
         for sent, message in enumerate(self._session.to_send()):
             frames = pack_message(message)
             try:
+                if sent >= _TURN:
+                    raise zmq.Again
                 self._socket.send_multipart(frames, zmq.DONTWAIT)
             except zmq.Again:
-                wants |= zmq.POLLOUT
+                wants |= zmq.POLLOUT  # not sent, so the session will offer it again
                 break
             self.counters["messages_sent"] += 1
             self.counters["bytes_sent"] += sum(map(len, frames))
-            if sent >= 64:
-                wants |= zmq.POLLOUT
-                break
         poller.register(self._socket, wants)
 
     def _doubt(self, poller: zmq.Poller, state: str, why: str, pause_s: float | None = None) -> None:

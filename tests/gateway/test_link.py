@@ -1,0 +1,146 @@
+"""The link: numbers, kept, sending again, strangers and noise."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from gateway.errors import ConfigError
+from gateway.link import HELD_MAX, LinkClient, LinkServer, Peer, ask_status, socket_path
+from gateway.reading import Lane
+from gateway.records import Item
+
+
+class Core:
+    """Core's side of the link over a plain list; `keep` decides whether it says kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.stored: list[tuple[int, int, bytes]] = []
+        self.marks: dict[int, int] = {}
+        self.keep = True
+        self.arrived = asyncio.Event()
+        self.server = LinkServer(path, self._on_put, lambda _: self.marks)
+        self.server.start()
+
+    def _on_put(self, peer: Peer, lane: int, first_n: int, items: list[Item]) -> None:
+        for n, (_, packed) in enumerate(items, first_n):
+            self.stored.append((lane, n, packed))
+        if self.keep:
+            self.marks[lane] = first_n + len(items) - 1
+            peer.kept(lane, self.marks[lane])
+        self.arrived.set()
+
+    async def until_arrived(self) -> None:
+        async with asyncio.timeout(5):
+            await self.arrived.wait()
+        self.arrived.clear()
+
+
+@contextlib.asynccontextmanager
+async def client_of(path: Path) -> AsyncIterator[LinkClient]:
+    client = LinkClient(path, "worker", 3)
+    task = asyncio.create_task(client.run())
+    try:
+        yield client
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def test_records_arrive_numbered_and_are_forgotten_when_kept(tmp_path: Path) -> None:
+    async def scene() -> None:
+        core = Core(tmp_path / "core.sock")
+        async with client_of(tmp_path / "core.sock") as client:
+            for n in range(1000):
+                assert client.put(Lane.TELEMETRY, n, b"r%d" % n)
+            client.put(Lane.ALERT, 5, b"shot")
+            assert await client.flush(5)
+            assert client.held == 0
+        assert [s for s in core.stored if s[0] == 2] == [(2, n + 1, b"r%d" % n) for n in range(1000)]
+        assert (0, 1, b"shot") in core.stored
+        core.server.close()
+
+    asyncio.run(scene())
+
+
+def test_what_was_not_kept_is_sent_again_to_the_next_core(tmp_path: Path) -> None:
+    async def scene() -> None:
+        first = Core(tmp_path / "core.sock")
+        async with client_of(tmp_path / "core.sock") as client:
+            client.put(Lane.STATE, 0, b"a")
+            assert await client.flush(5)
+            first.keep = False
+            client.put(Lane.STATE, 0, b"b")
+            client.put(Lane.STATE, 0, b"c")
+            first.arrived.clear()
+            await first.until_arrived()
+            first.server.close()
+            client.put(Lane.STATE, 0, b"d")
+            second = Core(tmp_path / "core.sock")
+            second.marks = {1: 2}  # the first core had committed b, and died before saying so
+            assert await client.flush(5)
+            assert second.stored == [(1, 3, b"c"), (1, 4, b"d")]
+            second.server.close()
+
+    asyncio.run(scene())
+
+
+def test_a_worker_holds_a_bounded_number_and_counts_the_rest(tmp_path: Path) -> None:
+    async def scene() -> None:
+        client = LinkClient(tmp_path / "nobody.sock", "worker", 1)
+        taken = sum(client.put(Lane.BULK, n, b"x") for n in range(HELD_MAX[Lane.BULK] + 7))
+        assert taken == HELD_MAX[Lane.BULK]
+        assert client.dropped[Lane.BULK] == 7
+        assert client.put(Lane.ALERT, 0, b"still room for an alert")
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"\xc1",
+        b"noise",
+        msgpack.packb(["P", 9, 1, [[1, b"x"]]]),
+        msgpack.packb(["P", 1, 1, [[1, b"x"]]]),
+        msgpack.packb([]),
+    ],
+)
+def test_noise_ends_that_connection_only(tmp_path: Path, packet: bytes) -> None:
+    async def scene() -> None:
+        core = Core(tmp_path / "core.sock")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
+            stranger.setblocking(False)
+            stranger.connect(str(tmp_path / "core.sock"))
+            stranger.send(packet)
+            async with asyncio.timeout(5):
+                assert await asyncio.get_running_loop().sock_recv(stranger, 100) == b""
+        assert sum(core.server.counters.values()) == 1
+        async with client_of(tmp_path / "core.sock") as client:
+            client.put(Lane.STATE, 0, b"fine")
+            assert await client.flush(5)
+        core.server.close()
+
+    asyncio.run(scene())
+
+
+def test_status_is_answered(tmp_path: Path) -> None:
+    async def scene() -> None:
+        core = Core(tmp_path / "core.sock")
+        core.server.on_status = lambda: {"lanes": 4}
+        assert await asyncio.to_thread(ask_status, tmp_path / "core.sock") == {"lanes": 4}
+        core.server.close()
+
+    asyncio.run(scene())
+
+
+def test_no_core_and_a_long_path_are_said_plainly(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is `gateway run` running"):
+        ask_status(tmp_path / "core.sock")
+    with pytest.raises(ConfigError, match="too long"):
+        socket_path(Path("/" + "x" * 120))

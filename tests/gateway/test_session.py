@@ -1,0 +1,270 @@
+"""One connection to the hub, with an honest hub, a forgetful one and lying ones at the other end."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from gateway.clock import ClockSource, ClockState
+from gateway.disk import PAGE, Disk
+from gateway.errors import WireError
+from gateway.lane import LaneLog
+from gateway.segment import Payload
+from gateway.session import Refused, Session
+from gateway.wire import Ack, Frame, Gap, Message, Ping, Refusal, Table, Welcome
+
+
+class VirtualClock:
+    def __init__(self) -> None:
+        self.now_ns = 10**12
+
+    def mono_ns(self) -> int:
+        return self.now_ns
+
+    def state(self) -> ClockState:
+        return ClockState(b"bootboot", self.now_ns, self.now_ns, ClockSource.NTP, 1)
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Iterator[list[LaneLog]]:
+    logs = [
+        LaneLog(Disk(), tmp_path / str(lane), lane, b"12345678", 32 * PAGE, 4, lambda _: {}, lambda _: {})
+        for lane in range(4)
+    ]
+    yield logs
+    for log in logs:
+        log.close()
+
+
+TABLES = {b"t" * 8: {"box": "b"}}
+
+
+def welcomed(
+    role: str, logs: list[LaneLog], clock: VirtualClock, credit: int = 10_000, wanted: tuple[bytes, ...] = ()
+) -> Session:
+    session = Session(role, logs, b"12345678", TABLES, clock)
+    session.heard(Welcome(7, {}, credit, 10.0, wanted))
+    return session
+
+
+def test_hello_says_what_is_held(logs: list[LaneLog], clock: VirtualClock) -> None:
+    logs[2].append([Payload(5, b"x")])
+    logs[2].ack(2)
+    hello = Session("B", logs, b"12345678", TABLES, clock).hello()
+    assert hello.lanes == {2: (3, 6), 3: (1, 1)}
+    assert hello.tables == (b"t" * 8,)
+
+
+def test_nothing_is_sent_before_the_welcome(logs: list[LaneLog], clock: VirtualClock) -> None:
+    logs[2].append([Payload(1, b"x")])
+    assert list(Session("B", logs, b"12345678", TABLES, clock).to_send()) == []
+
+
+def test_frames_go_out_once_in_order_and_are_forgotten_when_acked(
+    logs: list[LaneLog], clock: VirtualClock
+) -> None:
+    for n in range(5):
+        logs[2].append([Payload(2, b"%d" % n)])
+    session = welcomed("B", logs, clock)
+    sent = list(session.to_send())
+    assert [(m.first_seq, m.payload) for m in sent if isinstance(m, Frame)] == [
+        (2 * n + 1, b"%d" % n) for n in range(5)
+    ]
+    assert list(session.to_send()) == []
+    session.heard(Ack(7, 2, 6, 10_000))
+    assert logs[2].acked == 6
+
+
+def test_an_alert_overtakes_what_waits(logs: list[LaneLog], clock: VirtualClock) -> None:
+    for n in range(5):
+        logs[1].append([Payload(1, b"state %d" % n)])
+    session = welcomed("U", logs, clock)
+    stream = session.to_send()
+    next(stream)
+    logs[0].append([Payload(1, b"shot")])
+    second = next(stream)
+    assert isinstance(second, Frame)
+    assert second.payload == b"shot"
+    assert [m.payload for m in stream if isinstance(m, Frame)] == [b"state %d" % n for n in range(1, 5)]
+
+
+def test_credit_bounds_what_is_under_way(logs: list[LaneLog], clock: VirtualClock) -> None:
+    for _ in range(20):
+        logs[2].append([Payload(1, bytes(1000))])
+    session = welcomed("B", logs, clock, credit=3000)
+    assert len(list(session.to_send())) == 3
+    session.heard(Ack(7, 2, 1, 3000))
+    assert len(list(session.to_send())) == 1
+
+
+def test_a_frame_the_socket_refused_is_sent_again(logs: list[LaneLog], clock: VirtualClock) -> None:
+    for n in range(3):
+        logs[2].append([Payload(1, b"%d" % n)])
+    session = welcomed("B", logs, clock)
+    stream = session.to_send()
+    next(stream)
+    stream.close()  # the socket was full
+    assert [m.payload for m in session.to_send() if isinstance(m, Frame)] == [b"0", b"1", b"2"]
+
+
+def test_the_hub_says_where_to_go_on(logs: list[LaneLog], clock: VirtualClock) -> None:
+    for n in range(4):
+        logs[2].append([Payload(2, b"%d" % n)])
+    session = Session("B", logs, b"12345678", TABLES, clock)
+    session.heard(Welcome(7, {2: 4}, 10_000, 10.0))
+    assert logs[2].acked == 4
+    assert [m.first_seq for m in session.to_send() if isinstance(m, Frame)] == [5, 7]
+
+
+def test_lost_records_are_declared_in_their_place(logs: list[LaneLog], clock: VirtualClock) -> None:
+    for n in range(40):
+        logs[2].append([Payload(1, b"%d" % n)])
+    logs[2].evict_oldest()
+    first = next(iter(welcomed("B", logs, clock).to_send()))
+    assert isinstance(first, Gap)
+    assert (first.first_seq, first.last_seq, first.reason) == (1, 31, "evicted")
+
+
+def test_wanted_tables_go_first(logs: list[LaneLog], clock: VirtualClock) -> None:
+    logs[2].append([Payload(1, b"x")])
+    sent = list(welcomed("B", logs, clock, wanted=(b"t" * 8, b"unknown!")).to_send())
+    assert sent[0] == Table(7, {"box": "b"})
+    assert isinstance(sent[1], Frame)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (Ack(7, 2, 99, 1), "ack_from_future"),
+        (Ack(7, 0, 1, 1), "ack_from_future"),  # a lane of the other connection
+        (Ack(8, 2, 1, 1), "unexpected"),  # another session
+        (Welcome(9, {}, 1, 1.0), "unexpected"),
+        (Frame(7, 2, 1, 1, b""), "unexpected"),
+    ],
+)
+def test_a_hub_that_lies_is_named(
+    logs: list[LaneLog], clock: VirtualClock, message: Message, reason: str
+) -> None:
+    logs[2].append([Payload(1, b"x")])
+    session = welcomed("B", logs, clock)
+    list(session.to_send())
+    with pytest.raises(WireError) as caught:
+        session.heard(message)
+    assert caught.value.reason == reason
+    assert logs[2].acked == 0
+
+
+def test_a_refusal_says_when_to_come_back(logs: list[LaneLog], clock: VirtualClock) -> None:
+    session = Session("B", logs, b"12345678", TABLES, clock)
+    with pytest.raises(Refused) as caught:
+        session.heard(Refusal("revoked", "this box was revoked", 30.0))
+    assert caught.value.retry_s == 30.0
+
+
+def test_silence_is_noticed_and_idleness_pings(logs: list[LaneLog], clock: VirtualClock) -> None:
+    session = welcomed("B", logs, clock)
+    clock.now_ns += 11 * 10**9
+    assert list(session.to_send()) == [Ping(7)]
+    session.check_alive()
+    clock.now_ns += 20 * 10**9
+    with pytest.raises(WireError, match="silent"):
+        session.check_alive()
+    unwelcomed = Session("B", logs, b"12345678", TABLES, clock)
+    clock.now_ns += 11 * 10**9
+    with pytest.raises(WireError, match="no welcome"):
+        unwelcomed.check_alive()
+
+
+class UplinkMachine(RuleBasedStateMachine):
+    """Box and an honest hub over a transport that loses whatever is under way whenever it likes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory()
+        self.clock = VirtualClock()
+        folder = Path(self._folder.name)
+        self.logs = [
+            LaneLog(Disk(), folder / str(n), n, b"12345678", 16 * PAGE, 1000, lambda _: {}, lambda _: {})
+            for n in range(4)
+        ]
+        self.produced: dict[int, list[int]] = {2: [], 3: []}
+        self.applied: dict[int, list[int]] = {2: [], 3: []}  # at the hub, in order
+        self.to_hub: list[Message] = []
+        self.to_box: list[Message] = []
+        self.session: Session | None = None
+        self.number = 0
+
+    @rule(lane=st.sampled_from([2, 3]), count=st.integers(1, 5))
+    def append(self, lane: int, count: int) -> None:
+        first = self.logs[lane].append([Payload(count, b"x" * 50)])
+        self.produced[lane] += range(first, first + count)
+
+    @rule()
+    def connect(self) -> None:
+        self.to_hub, self.to_box = [], []
+        self.number += 1
+        self.session = Session("B", self.logs, b"12345678", {}, self.clock)
+        acked = {lane: len(applied) for lane, applied in self.applied.items()}
+        self.session.heard(Welcome(self.number, acked, 400, 10.0))
+
+    @precondition(lambda self: self.session)
+    @rule(most=st.integers(1, 4))
+    def box_sends(self, most: int) -> None:
+        assert self.session is not None
+        for taken, message in enumerate(self.session.to_send()):
+            if taken == most:
+                break  # offered but not handed to the transport
+            self.to_hub.append(message)
+
+    @precondition(lambda self: self.to_hub)
+    @rule(ack=st.booleans())
+    def hub_hears(self, ack: bool) -> None:
+        frame = self.to_hub.pop(0)
+        if not isinstance(frame, Frame):
+            return
+        applied = self.applied[frame.lane]
+        assert frame.first_seq <= len(applied) + 1, "a jump without a declared gap"
+        applied += range(len(applied) + 1, frame.first_seq + frame.count)
+        if ack:
+            self.to_box.append(Ack(frame.session, frame.lane, len(applied), 400))
+
+    @precondition(lambda self: self.to_box)
+    @rule()
+    def box_hears(self) -> None:
+        assert self.session is not None
+        self.session.heard(self.to_box.pop(0))
+
+    @invariant()
+    def hub_has_a_prefix_and_the_box_holds_the_rest(self) -> None:
+        for lane, produced in self.produced.items():
+            assert self.applied[lane] == produced[: len(self.applied[lane])]
+            assert self.logs[lane].acked <= len(self.applied[lane])
+
+    def teardown(self) -> None:
+        self.connect()
+        for _ in range(10_000):
+            before = len(self.to_hub)
+            self.box_sends(4)
+            if len(self.to_hub) == before:
+                break
+            while self.to_hub:
+                self.hub_hears(True)
+            while self.to_box:
+                self.box_hears()
+        assert self.applied == self.produced
+        for log in self.logs:
+            log.close()
+        self._folder.cleanup()
+
+
+TestUplinkMachine = UplinkMachine.TestCase
+TestUplinkMachine.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
