@@ -1,0 +1,188 @@
+"""The command `gateway`: finds the class of one subcommand, imports that alone, and runs it.
+
+Commands of this room stand in a table below; other rooms and other distributions add theirs through
+the entry-point group `gateway.commands`. `gateway --help` shows them all and imports none: what each
+is for is read out of its source.
+
+Exit status: 0 done, 1 an error with its text on stderr, 2 wrong usage, 130 interrupted.
+"""
+
+import argparse
+import ast
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Protocol
+
+from gateway import __version__
+from gateway.errors import GatewayError
+from gateway.plugins import COMMANDS, Plugin, found, nearest
+
+OWN: Final[Mapping[str, str]] = {
+    "init": "gateway.commands.init:Init",
+    "scan": "gateway.commands.scan:Scan",
+    "check": "gateway.commands.check:Check",
+    "schema": "gateway.commands.schema:Schema",
+    "run": "gateway.commands.run:Run",
+    "doctor": "gateway.commands.doctor:Doctor",
+    "drivers": "gateway.commands.drivers:Drivers",
+    "decode": "gateway.commands.decode:Decode",
+    "record": "gateway.commands.record:Record",
+    "replay": "gateway.commands.replay:Replay",
+    "command": "gateway.commands.command:SendCommand",
+    "hub": "gateway.hub.commands:Hub",
+}
+_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
+_PIPE_CLOSED: Final = 141  # 128 + SIGPIPE
+
+
+class Command(Protocol):
+    """One subcommand. The class is made without arguments; `help` is one line in the list of commands."""
+
+    name: str
+    help: str
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add this command's arguments to its parser."""
+        ...
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """Do it; the exit status. Raises GatewayError with a text for the person who typed it."""
+        ...
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; its exit status. argparse itself leaves with status 0 or 2."""
+    if argv is None:
+        sys.excepthook = _say_plainly
+        argv = sys.argv[1:]
+    try:
+        status = _main(argv)
+        sys.stdout.flush()
+        return status
+    except GatewayError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader (head, less) went away: not our error. Nothing may be flushed into it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
+    except OSError as error:
+        print(f"{error.filename or 'gateway'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _main(argv: Sequence[str]) -> int:
+    match argv:
+        case []:
+            print(help_text(), file=sys.stderr)
+            return 2
+        case ["-h" | "--help" | "help"]:
+            print(help_text())
+            return 0
+        case ["-V" | "--version"]:
+            print(f"pole-gateway {__version__}")
+            return 0
+    name, *rest = argv
+    command = load(name)
+    if command is None:
+        allowed = [*OWN, *found(COMMANDS)]
+        print(f"gateway: there is no command {name!r}{nearest(name, allowed)}", file=sys.stderr)
+        return 2
+    parser = argparse.ArgumentParser(prog=f"gateway {name}", description=command.help)
+    command.arguments(parser)
+    return command.run(parser.parse_args(rest))
+
+
+def load(name: str) -> Command | None:
+    """The command of that name, imported now; None if there is none. Raises ConfigError if it is broken."""
+    if name in OWN:
+        module, _, attribute = OWN[name].partition(":")
+        own: Command = getattr(import_module(module), attribute)()
+        return own
+    plugin = found(COMMANDS).get(name)
+    if plugin is None:
+        return None
+    command: Command = plugin.load()()
+    return command
+
+
+def help_text() -> str:
+    """The list of all commands, ours first, each with one line; nothing is imported for it."""
+    plugins = found(COMMANDS)
+    lines = ["usage: gateway COMMAND ...", "", "commands:"]
+    lines += [_help_line(name, static_help(factory)) for name, factory in OWN.items()]
+    lines += [_help_line(name, _plugin_help(plugin)) for name, plugin in plugins.items() if name not in OWN]
+    lines += ["", "gateway COMMAND --help says more about one; gateway --version shows the version."]
+    return "\n".join(lines)
+
+
+def _help_line(name: str, text: str) -> str:
+    return f"  {name:<10}  {text}".rstrip()
+
+
+def _plugin_help(plugin: Plugin) -> str:
+    return static_help(plugin.factory) or f"from {plugin.distribution} {plugin.version}"
+
+
+def static_help(factory: str) -> str:
+    """The `help` text of the class "module:Class", read from its source without importing it."""
+    module, _, name = factory.partition(":")
+    source = _source(module)
+    if source is None:
+        return ""
+    try:
+        tree = ast.parse(source.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return ""  # it will say what is wrong with it when it is run
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return next((text for text in map(_help_value, node.body) if text), "")
+    return ""
+
+
+def _help_value(node: ast.stmt) -> str:
+    match node:
+        case (
+            ast.Assign(targets=[ast.Name(id="help")], value=ast.Constant(value=str(text)))
+            | ast.AnnAssign(target=ast.Name(id="help"), value=ast.Constant(value=str(text)))
+        ):
+            return text
+    return ""
+
+
+def _source(module: str) -> Path | None:
+    """The source file of a module, found without importing any package on the way."""
+    top, *parts = module.split(".")
+    try:
+        spec = find_spec(top)
+    except ValueError:
+        return None
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder, *parts)
+        for source in (path.with_suffix(".py"), path / "__init__.py"):
+            if source.is_file():
+                return source
+    return None
+
+
+def _say_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
+    """What a bug of ours looks like to a user: one line, and how to see more for a report."""
+    if "GATEWAY_TRACE" in os.environ:
+        sys.__excepthook__(kind, error, trace)
+        return
+    print(
+        f"gateway: a bug: {kind.__name__}: {error}. Please report it with the output of the same "
+        "command under GATEWAY_TRACE=1",
+        file=sys.stderr,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

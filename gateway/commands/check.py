@@ -1,0 +1,49 @@
+"""`gateway check`: is the site file right? Nothing is opened and nothing is kept."""
+
+import argparse
+
+from gateway.commands.sitefile import add_site
+from gateway.compile import compiled
+from gateway.plan import Plan
+from gateway.ports.url import OPENABLE
+
+
+class Check:
+    """Compile a site file and say what it means, or everything that is wrong with it."""
+
+    name = "check"
+    help = "check a site file: every error with its line, or what it means"
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """SITE."""
+        add_site(parser)
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """0 if the site file is right; its errors are raised, one a line."""
+        plan = compiled(arguments.site)
+        print(
+            "\n".join([f"{arguments.site} is right: {_counts(plan)}, state in {plan.state}", *_lines(plan)])
+        )
+        return 0
+
+
+def _counts(plan: Plan) -> str:
+    sensors, ports = len(plan.sensors), len(plan.ports)
+    return f"box {plan.box}, {sensors} sensor{'s' * (sensors != 1)} on {ports} port{'s' * (ports != 1)}"
+
+
+def _lines(plan: Plan) -> list[str]:
+    lines = []
+    for port in plan.ports:
+        scheme = port.url.partition(":")[0]
+        lines.append(f"  port {port.number}: {port.url}")
+        if scheme not in OPENABLE:
+            lines.append(f"    note: this version cannot open {scheme} ports; its sensors will stay silent")
+        for sensor in port.sensors:
+            gives = [f"{m.name} {m.unit}" for m in sensor.measures] + [f"{label}!" for label in sensor.labels]
+            lines.append(f"    sensor {sensor.number}: {sensor.name} ({sensor.driver}): {', '.join(gives)}")
+            if sensor.commands:
+                lines.append(f"      commands: {', '.join(sensor.commands)}")
+    if not plan.ports:
+        lines.append("  no sensors yet: `gateway scan` proposes lines for what is plugged in")
+    return lines

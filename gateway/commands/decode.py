@@ -1,0 +1,172 @@
+"""`gateway decode`: what a driver makes of a capture, or of raw bytes such as an NMEA log."""
+
+import argparse
+import json
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any, Final
+
+from gateway.capture import is_capture
+from gateway.driver import Advertisement, BadFrame, Driver, Edge, SerialDriver, Values
+from gateway.errors import ConfigError
+from gateway.framing import Framer, Framing
+from gateway.plugins import DRIVERS, Plugin, find
+from gateway.ports.replay import source_of
+from gateway.ports.url import ReplayOptions
+
+_BAD_SHOWN: Final = 5  # bad frames shown in full; the rest is only counted
+
+
+class Decode:
+    """Run a file's frames through a driver; one line for each frame that says something."""
+
+    name = "decode"
+    help = "show what a driver makes of a capture or of raw bytes"
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """DRIVER FILE [--json] [--set KEY=VALUE]."""
+        parser.add_argument("driver", metavar="DRIVER", help="`gateway drivers` lists them")
+        parser.add_argument("file", metavar="FILE", type=Path, help="a capture, raw bytes, or sound")
+        parser.add_argument("--json", action="store_true", help="one object a line")
+        parser.add_argument(
+            "--set", metavar="KEY=VALUE", action="append", default=[], help="a setting, as in the site file"
+        )
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """1 if there were frames and none of them was good."""
+        if not arguments.file.exists():
+            raise ConfigError(f"there is no file {arguments.file}")
+        decoding = Decoding(find(DRIVERS, arguments.driver, "driver"), _settings(arguments.set))
+        for row in decoding.rows(arguments.file):
+            print(json.dumps(row) if arguments.json else decoding.text(row))
+        counts = decoding.counts
+        print(
+            f"{counts['frames']} frames: {counts['values']} with values, {counts['silent']} without, "
+            f"{counts['bad']} bad; {counts['skipped']} bytes were no part of a frame",
+            file=sys.stderr,
+        )
+        wrong = counts["bad"] + counts["skipped"]
+        return 1 if wrong and not counts["values"] + counts["silent"] else 0
+
+
+class Decoding:
+    """One driver at work on one file. `counts` holds frames, values, silent, bad and skipped (bytes)."""
+
+    def __init__(self, plugin: Plugin, written: Mapping[str, Any]) -> None:
+        self._plugin = plugin
+        self._written = dict(written)
+        self._class: type[Driver] = plugin.load()
+        self._drivers: dict[str, Driver] = {}
+        self._counting = _Counting()
+        self.counts: Counter[str] = Counter()
+
+    def rows(self, path: Path) -> Iterator[dict[str, Any]]:
+        """The values of each frame: by measure name, with `time_s` if the file has times."""
+        timed = self._class.kind != "serial" or is_capture(path)
+        source = source_of(path, self._class.kind, self._framed(), ReplayOptions(), self.counts)
+        for at_ns, _, frame in source.frames(0, 0):
+            self.counts["frames"] += 1
+            row: dict[str, Any] = {"time_s": round(at_ns / 1e9, 6)} if timed else {}
+            row |= _origin(frame)
+            values = self._decoded(frame)
+            if values is not None:
+                yield row | dict(values)
+        self.counts["skipped"] = self._counting.skipped()
+
+    def text(self, row: Mapping[str, Any]) -> str:
+        """A row for reading: time, where it came from, then values with their units."""
+        units = {measure.name: measure.unit for driver in self._drivers.values() for measure in driver.emits}
+        words = [f"{row['time_s']:12.6f} s"] if "time_s" in row else []
+        for name, value in row.items():
+            if name != "time_s" and value is not None:
+                unit = units.get(name, "1")
+                words.append(f"{name} {value}" + (f" {unit}" if unit not in {"1", "bool"} else ""))
+        return "  ".join(words)
+
+    def _decoded(self, frame: Any) -> Values | None:
+        try:
+            values = self._driver(frame).decode(frame)
+        except BadFrame as error:
+            self.counts["bad"] += 1
+            if self.counts["bad"] <= _BAD_SHOWN:
+                print(f"frame {self.counts['frames']} is bad: {error}", file=sys.stderr)
+            return None
+        except ConfigError:
+            raise
+        # The driver's own code: what else it raises is a bug in it, and its author wants the line.
+        except Exception as error:
+            spot = extract_tb(error.__traceback__)[-1]
+            raise ConfigError(
+                f"{self._plugin} broke on frame {self.counts['frames']}: {type(error).__name__}: {error} "
+                f"({spot.filename}:{spot.lineno})"
+            ) from error
+        self.counts["silent" if values is None else "values"] += 1
+        return values
+
+    def _framed(self) -> Driver:
+        """A driver whose framing is watched, for cutting the file into frames."""
+        watched: type[Driver] = self._class
+        if issubclass(self._class, SerialDriver):
+            self._counting.framing = self._class.framing
+            watched = type(self._class.__name__, (self._class,), {"framing": self._counting})
+        # Never initialised: its settings may be missing still, and only its declaration is looked at.
+        return object.__new__(watched)
+
+    def _driver(self, frame: Any) -> Driver:
+        """The driver for a frame: one for each address or line, unless the settings name it."""
+        origin = {} if {"address", "line"} & self._written.keys() else _origin(frame)
+        key = next(iter(origin.values()), "")
+        if key not in self._drivers:
+            from gateway.validate import Checked, check_settings  # pydantic
+
+            owner = f"driver {self._plugin.name!r}"
+            checked = check_settings(self._class.settings_type(), origin | self._written, owner)
+            if not isinstance(checked, Checked):
+                raise ConfigError("\n".join(f"{p.text} (--set KEY=VALUE)" for p in checked))
+            self._drivers[key] = self._class(checked.settings)
+        return self._drivers[key]
+
+
+class _Counting:
+    """A framing that keeps its framers, for what they counted."""
+
+    framing: Framing
+
+    def __init__(self) -> None:
+        self._framers: list[Framer] = []
+
+    def framer(self) -> Framer:
+        """A framer of the driver's own framing."""
+        self._framers.append(self.framing.framer())
+        return self._framers[-1]
+
+    def skipped(self) -> int:
+        """Bytes that were no part of a frame, half a frame at the end included."""
+        return sum(framer.skipped + framer.held for framer in self._framers)
+
+
+def _origin(frame: Any) -> dict[str, str]:
+    match frame:
+        case Advertisement(address=address):
+            return {"address": address}
+        case Edge(line=line):
+            return {"line": line}
+    return {}
+
+
+def _settings(words: list[str]) -> dict[str, Any]:
+    """Settings given as KEY=VALUE: values as in TOML; what is no TOML value is text."""
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise ConfigError(f"--set {word!r}: write KEY=VALUE")
+        try:
+            found[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[key] = value
+    return found

@@ -1,0 +1,141 @@
+"""The site file as a JSON Schema (draft 2020-12), with the settings of every installed driver, for editors.
+
+As a program, `python -m gateway.schema` prints it; `gateway schema` runs that in a child, because it
+loads every driver. A driver that cannot be loaded is left out and named on stderr.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from gateway.config import QUOTA_MAX
+from gateway.errors import ConfigError, GatewayError
+from gateway.plan import SpoolPlan
+from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found
+from gateway.ports.url import SCHEMES
+from gateway.reading import SENSOR_NAME
+from gateway.settings import secret_names
+
+_NAME: Final = f"^{SENSOR_NAME.pattern}$"
+_SECRET: Final = "^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"  # noqa: S105  a pattern, not a secret
+
+
+def site_schema(drivers: Iterable[Plugin], stages: Iterable[Plugin]) -> dict[str, Any]:
+    """The schema for these drivers and stages."""
+    quota = {"type": "integer", "minimum": 1, "maximum": QUOTA_MAX}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "pole-gateway site file",
+        "type": "object",
+        "required": ["box", "state"],
+        "additionalProperties": False,
+        "properties": {
+            "box": {"type": "string", "pattern": _NAME, "description": "The box's name at the hub."},
+            "state": {"type": "string", "minLength": 1, "description": "Folder for its keys and records."},
+            "spool": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "quota_mib": {
+                        "type": "array",
+                        "items": quota,
+                        "minItems": 4,
+                        "maxItems": 4,
+                        "default": list(SpoolPlan().quota_mib),
+                        "description": "MiB on disk for alerts, state, telemetry and bulk.",
+                    }
+                },
+            },
+            "sensor": {
+                "type": "object",
+                "propertyNames": {"pattern": _NAME},
+                "additionalProperties": {"oneOf": list(_loaded(drivers, _driver))},
+            },
+        },
+        "$defs": {"stages": {"type": "array", "items": {"oneOf": list(_loaded(stages, _stage))}}},
+    }
+
+
+def _loaded(
+    plugins: Iterable[Plugin], make: Callable[[Plugin, Any], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    for plugin in plugins:
+        try:
+            with asking(plugin):
+                schema = make(plugin, plugin.load())
+        except ConfigError as error:
+            sys.stderr.write(f"left out: {error}\n")
+        else:
+            yield schema
+
+
+def _driver(plugin: Plugin, driver: Any) -> dict[str, Any]:
+    """One sensor with this driver: its settings beside the words every sensor has."""
+    schema = _settings(driver.settings_type())
+    schemes = "|".join([driver.kind, "replay"]) if driver.kind in SCHEMES else "replay"
+    own = {
+        "driver": {"const": plugin.name},
+        "port": {"type": "string", "pattern": f"^({schemes}):.+"},
+        "stages": {"$ref": "#/$defs/stages"},
+    }
+    return {
+        "title": f"{plugin.name} ({plugin.distribution})",
+        "description": (driver.__doc__ or "").strip(),
+        "type": "object",
+        "required": ["driver", "port", *schema.get("required", [])],
+        "additionalProperties": False,
+        "properties": own | schema["properties"],
+    }
+
+
+def _stage(plugin: Plugin, stage: Any) -> dict[str, Any]:
+    """One entry of `stages`; the first field of the settings goes by the stage's name."""
+    schema = _settings(stage.settings_type)
+    names = {f.name: f.name for f in fields(stage.settings_type)}
+    if names:
+        names[next(iter(names))] = plugin.name
+    return {
+        "title": plugin.name,
+        "description": (stage.settings_type.__doc__ or "").strip(),
+        "type": "object",
+        "required": sorted({plugin.name} | {names[name] for name in schema.get("required", [])}),
+        "additionalProperties": False,
+        "properties": {names[name]: rule for name, rule in schema["properties"].items()},
+    }
+
+
+def _settings(settings_type: type) -> dict[str, Any]:
+    """Pydantic's schema of a settings dataclass, whole in itself, secrets as references."""
+    schema: dict[str, Any] = TypeAdapter(settings_type).json_schema()
+    schema.setdefault("properties", {})
+    for name in secret_names(settings_type):
+        schema["properties"][name] |= {
+            "pattern": _SECRET,
+            "description": "A reference, file:/path or env:NAME.",
+        }
+    if "$defs" in schema:
+        raise ConfigError(f"{settings_type.__name__} nests a type; settings are flat")
+    return schema
+
+
+def main() -> int:
+    """The child: print the schema for all that is installed."""
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # a driver that prints while it is imported must not spoil the answer
+    with answer:
+        schema = site_schema(found(DRIVERS).values(), found(STAGES).values())
+        answer.write(json.dumps(schema, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except GatewayError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(os.EX_DATAERR)
