@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -19,6 +20,7 @@ from gateway.clock import Clock, ClockSource, ClockState, SystemClock
 from gateway.errors import ConfigError, GatewayError, SpoolError
 from gateway.link import LinkServer, Peer
 from gateway.log import say, start_logging
+from gateway.mounts import FORGETFUL, filesystem_of
 from gateway.plan import Plan, load_plan, table_id
 from gateway.process import die_with_parent
 from gateway.reading import Lane
@@ -29,6 +31,7 @@ from gateway.uplink import Uplink
 from gateway.wire import TABLES_MAX
 
 _CLOCK_EVERY_S: Final = 5.0
+_DRAIN_S: Final = 2.0
 _CLOCK_STEP_NS: Final = (
     500_000_000  # a wall clock that moved more than this against the monotonic one has stepped
 )
@@ -65,10 +68,20 @@ class Core:
                     await stop.wait()
         notify("STOPPING=1")
         self._link.close()
+        await asyncio.to_thread(self._spool.finish)
+        await self._drain()
         self._uplink.stop()
-        await asyncio.to_thread(self._spool.close)
         await asyncio.to_thread(self._uplink.join, 5.0)
         say(_log, logging.INFO, "core stopped", **self.status()["lanes"])
+        self._spool.close()
+
+    async def _drain(self) -> None:
+        """Give the hub a moment to take what is left, if it is there; the rest waits on disk."""
+        deadline_ns = self._clock.mono_ns() + int(_DRAIN_S * 1e9)
+        while self._uplink.up and any(log.held for log in self._spool.logs):
+            if self._clock.mono_ns() > deadline_ns:
+                return
+            await asyncio.sleep(0.02)
 
     def status(self) -> dict[str, Any]:
         """Numbers a person or a test asks for: lanes, link, spool, uplink."""
@@ -152,6 +165,17 @@ def _save_table(folder: Path, table: dict[str, Any]) -> dict[bytes, dict[str, An
     return tables
 
 
+def _check_durable(state: Path) -> None:
+    """Warn where the state folder forgets at a power cut; as a system service, refuse."""
+    kind = filesystem_of(state)
+    if kind not in FORGETFUL:
+        return
+    text = f"{state} is on {kind}, which a power cut may empty; put the state folder on a real disk"
+    if "NOTIFY_SOCKET" in os.environ:
+        raise ConfigError(text)
+    say(_log, logging.WARNING, text)
+
+
 async def _serve(plan: Plan) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -167,7 +191,9 @@ def main(arguments: list[str]) -> int:
     try:
         if len(arguments) != 1:
             raise ConfigError("usage: python -m gateway.core PLAN")
-        asyncio.run(_serve(load_plan(Path(arguments[0]))))
+        plan = load_plan(Path(arguments[0]))
+        _check_durable(plan.state)
+        asyncio.run(_serve(plan))
     except (GatewayError, SpoolError) as error:
         say(_log, logging.ERROR, str(error))
         return 1

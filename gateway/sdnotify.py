@@ -12,6 +12,6 @@ def notify(state: str) -> None:
         return
     if address.startswith("@"):  # abstract namespace
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        with contextlib.suppress(OSError):  # a dead systemd is no reason to stop measuring
-            sock.sendto(state.encode(), address)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    with sock, contextlib.suppress(OSError):  # a dead systemd is no reason to stop measuring
+        sock.sendto(state.encode(), address)

@@ -149,12 +149,16 @@ class Spool:
         wall = state.wall_ns - (state.mono_ns - base_mono_ns)
         return BatchHeader(state.boot, self._table, base_mono_ns, wall, state.source, state.error_us, sources)
 
-    def close(self) -> None:
-        """Commit what is waiting, stop the threads, close the files."""
+    def finish(self) -> None:
+        """Commit what is waiting and stop the lanes' threads; what is stored can still be read."""
         for writer in self._writers:
             writer.stop()
         for writer in self._writers:
             writer.join()
+
+    def close(self) -> None:
+        """Commit what is waiting, stop the threads, close the files."""
+        self.finish()
         for log in self.logs:
             log.close()
         os.close(self._lock_fd)

@@ -70,6 +70,11 @@ class Uplink(threading.Thread):
         self._stopping = True
         self.wake()
 
+    @property
+    def up(self) -> bool:
+        """Whether the hub has welcomed both connections."""
+        return all(connection.state == "up" for connection in self._connections)
+
     def status(self) -> dict[str, Any]:
         """State and counters of both connections, by role."""
         return {c.role: {"state": c.state, "counters": dict(c.counters)} for c in self._connections}
