@@ -62,7 +62,7 @@ class ReplayPort:
     async def open(self) -> None:
         """Find the file. Raises PortGone if it is not there, ConfigError if it does not fit the port."""
         try:
-            self._source = _source(self._path, self._kind, self._driver, self._options, self.counters)
+            self._source = source_of(self._path, self._kind, self._driver, self._options, self.counters)
         except OSError as error:
             raise PortGone(
                 f"cannot read {self._path} ({error.strerror}); check the port's file name"
@@ -187,7 +187,9 @@ class ByteSource:
                 yield from framer.feed(b"\n")  # a last line without its end
 
 
-def _source(path: Path, kind: str, driver: Driver, options: ReplayOptions, counters: Counter[str]) -> Source:
+def source_of(
+    path: Path, kind: str, driver: Driver, options: ReplayOptions, counters: Counter[str]
+) -> Source:
     """What can play this file to a port of this kind. Raises OSError or ConfigError."""
     if kind == "alsa":
         from gateway.ports.replay_media import SoundSource  # numpy, for microphones only
