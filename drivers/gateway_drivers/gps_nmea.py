@@ -38,7 +38,8 @@ _SURVEY: Final = (
     Measure("survey_spread", "m"),
     Measure("survey_fixes", "1"),
 )
-_SURVEYED: Final = (1, 2, 3, 4, 5)  # qualities that are measured; 6 to 8 are guessed, typed in or simulated
+_NOWHERE: Final = (0, 7, 8)  # no fix, typed in by hand, simulated: no position that anybody measured
+_SURVEYED: Final = (1, 2, 3, 4, 5)  # 6 is dead reckoning
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class GpsNmea(SerialDriver):
 
     def _reading(self) -> Values:
         values = dict(self._epoch)
-        if values["quality"] == 0:
+        if values["quality"] in _NOWHERE:
             values = {name: values[name] for name in ("quality", "satellites") if name in values}
         else:
             values["utc"] = self._utc()
