@@ -86,6 +86,11 @@ class LinkClient:
         """Records not yet kept."""
         return sum(map(len, self._held))
 
+    @property
+    def oldest_ns(self) -> int | None:
+        """Time of the oldest record not yet kept; None if all are."""
+        return min((held[0][0] for held in self._held if held), default=None)
+
     async def flush(self, timeout_s: float) -> bool:
         """Wait until core has kept everything; False if it did not within the time."""
         if not self.held:

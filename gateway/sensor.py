@@ -1,0 +1,97 @@
+"""One sensor at work: its driver and its stages, built from the plan. Frames in, readings and events out."""
+
+import importlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from gateway.driver import Driver
+from gateway.errors import BundleError, ConfigError
+from gateway.log import say
+from gateway.plan import SensorPlan, StagePlan
+from gateway.reading import Event, Reading
+from gateway.settings import build_settings
+from gateway.stage import Stage, run_stages
+
+_log = logging.getLogger("sensor")
+
+
+class Sensor:
+    """One configured sensor. Raises ConfigError if the plan does not fit what is installed.
+
+    `model_off` turns True when the sensor's model cannot run: then only its readings are made.
+    """
+
+    def __init__(self, plan: SensorPlan) -> None:
+        self.plan = plan
+        driver = _load(plan.factory)
+        if not (isinstance(driver, type) and issubclass(driver, Driver)):
+            raise ConfigError(f"{plan.factory} is no driver; compile the site file again")
+        self.driver: Driver = driver(build_settings(driver.settings_type(), plan.settings))
+        self.model_off = False
+        self._declared = {measure.name for measure in driver.emits} | {m.name for m in plan.measures}
+        try:
+            self._stages = [_stage(plan.name, stage) for stage in plan.stages]
+        except BundleError as error:
+            self._stages = []
+            self._turn_model_off(error)
+
+    @property
+    def name(self) -> str:
+        """Its name in the site file."""
+        return self.plan.name
+
+    def take(self, t_ns: int, frame: Any) -> Iterator[Reading | Event]:
+        """What one frame gives. Events come first: they are urgent.
+
+        Raises BadFrame if the driver refuses the frame. Anything else that leaves the driver is a bug.
+        """
+        if any(stage.takes == type(frame).__name__ for stage in self._stages):
+            yield from self._through_stages(frame)
+        values = self.driver.decode(frame)
+        if values is None:
+            return
+        if not values.keys() <= self._declared:
+            odd = ", ".join(sorted(values.keys() - self._declared))
+            raise TypeError(f"{self.plan.factory}.decode gave {odd}, which its `emits` does not declare")
+        # A driver may be configured to emit fewer measures than it decodes.
+        wanted = {m.name: values[m.name] for m in self.plan.measures if m.name in values}
+        if wanted:
+            yield from self._through_stages(Reading(t_ns, self.name, wanted))
+
+    def waiting_since_ns(self) -> int | None:
+        """Time of the oldest sample that a stage still holds back; None if none does."""
+        times = (stage.waiting_since_ns() for stage in self._stages)
+        return min((t_ns for t_ns in times if t_ns is not None), default=None)
+
+    def _through_stages(self, item: Any) -> Iterator[Reading | Event]:
+        try:
+            for out in run_stages(self._stages, item):
+                if isinstance(out, Reading | Event):
+                    yield out
+        except BundleError as error:
+            self._turn_model_off(error)
+
+    def _turn_model_off(self, error: BundleError) -> None:
+        text = f"sensor {self.name} runs without its model: {error}"
+        say(_log, logging.ERROR, text, sensor=self.name)
+        self.model_off = True
+        reading_stages = [stage for stage in self.plan.stages if _load(stage.factory).takes == "Reading"]
+        self._stages = [_stage(self.name, stage) for stage in reading_stages]
+
+
+def _stage(sensor: str, plan: StagePlan) -> Stage:
+    stage_class = _load(plan.factory)
+    stage: Stage = stage_class(sensor, build_settings(stage_class.settings_type, plan.settings))
+    return stage
+
+
+def _load(factory: str) -> Any:
+    """The class that "module:Class" names."""
+    module, _, name = factory.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"{factory} cannot be loaded ({error}); install it, or compile the site file again"
+        ) from error

@@ -1,0 +1,296 @@
+"""A worker: one process that serves one port and all sensors on it.
+
+Runs as `python -m gateway.worker PLAN PORT [HEARTBEAT_FD]`. A port that goes away is opened again for
+ever; a frame that makes no sense is counted; a bug in a driver kills this process, loudly, alone.
+Exit status: 0 after SIGTERM, 2 for a plan that does not fit, 1 for a bug.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from gateway.badframes import BadFrames
+from gateway.clock import SystemClock
+from gateway.commandsocket import CommandSocket
+from gateway.errors import BadFrame, ConfigError, PortGone
+from gateway.link import LinkClient
+from gateway.log import Condition, say, start_logging
+from gateway.plan import Plan, PortPlan, load_plan
+from gateway.ports import Port, open_port
+from gateway.process import die_with_parent
+from gateway.progress import Progress
+from gateway.reading import LANE_OF, Event, Health, HealthCode, Kind, Reading, Record, Result
+from gateway.records import pack_record
+from gateway.sensor import Sensor
+
+TICK_S: Final = 1.0
+RETRY_S: Final = (0.1, 5.0)  # first and longest pause before a port is opened again
+WELL_S: Final = 10.0  # a port that stays open this long is well, even if its device is silent
+FLUSH_S: Final = 2.0
+PATIENT_HELD: Final = 512  # unkept records at which a replay at full speed is kept waiting
+_KIND: Final = {Reading: Kind.READING, Event: Kind.EVENT, Health: Kind.HEALTH, Result: Kind.RESULT}
+_log = logging.getLogger("worker")
+
+
+class Worker:
+    """Wires one port, its sensors and the link together."""
+
+    def __init__(self, plan: Plan, port: PortPlan) -> None:
+        run = plan.state / "run"
+        run.mkdir(parents=True, exist_ok=True)
+        self._plan = port
+        self._sensors = [Sensor(sensor) for sensor in port.sensors]
+        self._by_key = _by_key(port.kind, self._sensors)
+        self._port: Port = open_port(port, [sensor.driver for sensor in self._sensors])
+        self._link = LinkClient(run / "core.sock", "worker", port.number)
+        self._progress = Progress(run / f"port-{port.number}.progress", SystemClock().state().boot)
+        self._bad = BadFrames(run / f"port-{port.number}.bad", port.sensors[0].driver)
+        self._bad_packets = 0  # of the port's framing, already passed on to _bad
+        self._commands: CommandSocket | None = None
+        if any(sensor.driver.accepts for sensor in self._sensors):
+            by_number = {sensor.plan.number: sensor for sensor in self._sensors}
+            self._commands = CommandSocket(run / f"port-{port.number}.sock", by_number, self._port, self._put)
+        self._condition = Condition(_log, f"port {port.url}")
+        self._is_gone = False  # said so, and neither heard nor open for long since
+        self._opened_ns: int | None = None
+        self._retry_s = RETRY_S[0]
+        self._deaf_since_ns = self._progress.before_ns
+        self._heard_ns = self._progress.before_ns or 0
+        self._in_hand: tuple[int, Any] | None = None
+        self._dropped_told = 0
+        self.counters: Counter[str] = Counter()
+
+    async def run(self, stop: asyncio.Event, heartbeat_fd: int | None) -> None:
+        """Serve the port until `stop` is set; then hand over what is left, for two seconds at most."""
+        for sensor in self._sensors:
+            if sensor.model_off:
+                self._put_health(sensor, HealthCode.MODEL_OFF)
+        async with asyncio.TaskGroup() as linking:
+            link = linking.create_task(self._link.run())
+            try:
+                async with asyncio.TaskGroup() as serving:
+                    tasks = [
+                        serving.create_task(self._serve()),
+                        serving.create_task(self._tick(heartbeat_fd)),
+                    ]
+                    if self._commands is not None:
+                        tasks.append(serving.create_task(self._commands.serve()))
+                    await stop.wait()
+                    for task in tasks:
+                        task.cancel()
+            finally:
+                await self._hand_over()
+                link.cancel()
+
+    async def _hand_over(self) -> None:
+        self._port.close()
+        if self._in_hand is not None:  # a driver failed on it: it belongs into the bug report
+            self._bad.keep(*self._in_hand)
+        self._bad.write()
+        all_kept = await self._link.flush(FLUSH_S)
+        self._mark_progress()
+        self._progress.close()
+        text = "worker stopped" if all_kept else "worker stopped; core was away, what it did not keep is lost"
+        facts = {
+            "frames": self.counters["frames"],
+            "counters": self._all_counters(),
+            "unkept": self._link.held,
+        }
+        say(_log, logging.INFO, text, **facts)
+
+    async def _serve(self) -> None:
+        while True:
+            try:
+                await self._serve_once()
+            except PortGone as error:
+                self._port_gone(error)
+            finally:
+                self._opened_ns = None
+                self._port.close()
+            await self._port.back(self._retry_s)
+            self._retry_s = min(self._retry_s * 2, RETRY_S[1])
+
+    async def _serve_once(self) -> None:
+        for sensor in self._sensors:
+            sensor.driver.reset()
+        await self._port.open()
+        self._opened_ns = time.monotonic_ns()
+        async with aclosing(self._port.frames()) as frames:
+            async for t_ns, frame in frames:
+                self._in_hand = (t_ns, frame)
+                self._take(t_ns, frame)
+                self._in_hand = None
+                if self._port.patient and self._link.held > PATIENT_HELD:
+                    while not await self._link.flush(FLUSH_S):
+                        continue  # core is away; a recording can wait
+
+    def _take(self, t_ns: int, frame: Any) -> None:
+        """One frame: to its sensors, and what they make of it to core."""
+        self.counters["frames"] += 1
+        self._well()
+        if self._deaf_since_ns is not None:
+            since_ns, self._deaf_since_ns = self._deaf_since_ns, None
+            if since_ns < t_ns:
+                for sensor in self._sensors:
+                    self._put(Health(t_ns, sensor.name, HealthCode.DEAF, since_ns), sensor)
+        for sensor in self._sensors_of(frame):
+            was_off = sensor.model_off
+            try:
+                for record in sensor.take(t_ns, frame):
+                    self._put(record, sensor)
+            except BadFrame as error:
+                self.counters["bad_frames"] += 1
+                self._bad.add(sensor.name, t_ns, frame)
+                _log.debug("%s: bad frame: %s", sensor.name, error)
+            if sensor.model_off and not was_off:
+                self._put_health(sensor, HealthCode.MODEL_OFF)
+        self._heard_ns = max(self._heard_ns, _end_ns(t_ns, frame))
+        self._mark_progress()
+
+    def _sensors_of(self, frame: Any) -> Sequence[Sensor]:
+        if self._by_key is None:
+            return self._sensors
+        key = frame.address.upper() if self._plan.kind == "ble" else frame.line
+        if key not in self._by_key:
+            self.counters["strangers"] += 1  # counted, never logged: what passes by is nobody's business
+            return ()
+        return self._by_key[key]
+
+    def _put(self, record: Record, sensor: Sensor) -> bool:
+        return self._link.put(LANE_OF[_KIND[type(record)]], record.t_ns, pack_record(record, sensor.plan))
+
+    def _put_health(self, sensor: Sensor, code: HealthCode, count: int = 0) -> bool:
+        return self._put(Health(time.monotonic_ns(), sensor.name, code, count=count), sensor)
+
+    def _port_gone(self, error: PortGone) -> None:
+        """Say it once, and remember since when nothing is heard."""
+        self._condition.breaks(str(error))
+        self.counters["port_gone"] += 1
+        if self._deaf_since_ns is None and self._heard_ns:
+            self._deaf_since_ns = self._heard_ns
+        if not self._is_gone:
+            self._is_gone = True
+            for sensor in self._sensors:
+                self._put_health(sensor, HealthCode.PORT_GONE)
+
+    def _well(self) -> None:
+        self._condition.heals()
+        self._is_gone = False
+        self._retry_s = RETRY_S[0]
+
+    def _mark_progress(self) -> None:
+        """Everything heard is dealt with, except what a stage holds back or core has not kept."""
+        waiting = [sensor.waiting_since_ns() for sensor in self._sensors] + [self._link.oldest_ns]
+        self._progress.set(min([self._heard_ns, *(t_ns for t_ns in waiting if t_ns is not None)]))
+
+    async def _tick(self, heartbeat_fd: int | None) -> None:
+        """Once a second: the heartbeat, and what is told late so that it is told seldom."""
+        while True:
+            if heartbeat_fd is not None:
+                with contextlib.suppress(BlockingIOError):  # a supervisor that does not read still lives
+                    os.write(heartbeat_fd, b".")
+            now_ns = time.monotonic_ns()
+            if self._opened_ns is not None and now_ns - self._opened_ns > WELL_S * 1e9:
+                self._well()
+            self._tell_bad_frames(now_ns)
+            self._tell_dropped()
+            self._mark_progress()
+            await asyncio.sleep(TICK_S)
+
+    def _tell_bad_frames(self, now_ns: int) -> None:
+        bad_packets = self._port.counters["bad_packets"]
+        if bad_packets > self._bad_packets:  # a port with a framing has one sensor
+            self._bad.count(self._sensors[0].name, bad_packets - self._bad_packets)
+            self._bad_packets = bad_packets
+        counts = self._bad.due(now_ns)
+        for sensor in self._sensors:
+            if counts.get(sensor.name):
+                self._put_health(sensor, HealthCode.BAD_FRAMES, counts[sensor.name])
+        if counts:
+            say(_log, logging.WARNING, f"port {self._plan.url}: bad frames", **counts)
+
+    def _tell_dropped(self) -> None:
+        dropped = self._link.dropped.total() - self._dropped_told
+        if dropped and self._put_health(self._sensors[0], HealthCode.DROPPED, dropped):
+            self._dropped_told = self._link.dropped.total()
+            say(_log, logging.WARNING, "records were dropped: core is away or too slow", count=dropped)
+
+    def _all_counters(self) -> dict[str, int]:
+        own = self.counters + self._port.counters + self._link.counters
+        return dict(own + self._commands.counters if self._commands is not None else own)
+
+
+def _by_key(kind: str, sensors: Sequence[Sensor]) -> dict[str, list[Sensor]] | None:
+    """Sensors by BLE address or GPIO line; None for ports where every sensor gets every frame."""
+    if kind not in {"ble", "gpio"}:
+        return None
+    by_key: dict[str, list[Sensor]] = {}
+    for sensor in sensors:
+        settings = sensor.driver.settings
+        key = settings.address.upper() if kind == "ble" else settings.line
+        by_key.setdefault(key, []).append(sensor)
+    return by_key
+
+
+def _end_ns(t_ns: int, frame: Any) -> int:
+    """When a frame ended; a block of PCM lasts. Known by its attributes, so that no numpy is needed."""
+    pcm = getattr(frame, "pcm", None)
+    return t_ns if pcm is None else t_ns + len(pcm) * 10**9 // frame.rate_hz
+
+
+async def _run(plan: Plan, number: int, heartbeat_fd: int | None) -> None:
+    port = next((port for port in plan.ports if port.number == number), None)
+    if port is None:
+        raise ConfigError(f"the plan has no port {number}; compile the site file again")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    await Worker(plan, port).run(stop, heartbeat_fd)
+
+
+def _log_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    _log.critical("a bug ended this worker; please report it", exc_info=(kind, error, trace))
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point. A ConfigError is one plain line; anything else that gets here is logged with its trace."""
+    start_logging(f"worker-{arguments[1]}" if len(arguments) > 1 else "worker")
+    sys.excepthook = _log_bug
+    die_with_parent()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    status = 0
+    try:
+        if len(arguments) not in {2, 3} or not all(word.isdecimal() for word in arguments[1:]):
+            raise ConfigError("usage: python -m gateway.worker PLAN PORT [HEARTBEAT_FD]")
+        heartbeat_fd = int(arguments[2]) if len(arguments) == 3 else None
+        if heartbeat_fd is not None:
+            os.set_blocking(heartbeat_fd, False)
+        asyncio.run(_run(load_plan(Path(arguments[0])), int(arguments[1]), heartbeat_fd))
+    except* ConfigError as group:
+        for error in _leaves(group):
+            say(_log, logging.ERROR, str(error))
+        status = 2
+    return status
+
+
+def _leaves(group: BaseExceptionGroup[ConfigError]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
