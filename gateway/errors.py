@@ -6,6 +6,7 @@
     ├── BadFrame         bytes arrived but make no sense                 -> counted; the last few are kept
     ├── SpoolError       the disk refused                                -> core keeps what it can and says so
     ├── WireError        a peer sent something outside the protocol      -> counted, the connection is reset
+    ├── HubError         the hub cannot start or write its disk          -> stops the hub; boxes keep their records
     └── BundleError      a model bundle is damaged or does not fit       -> that sensor runs without its model
 
 Anything else that leaves a driver is a bug: it kills that worker, loudly, alone.
@@ -47,3 +48,7 @@ class WireError(GatewayError):
 
 class BundleError(GatewayError):
     """A model bundle is damaged, does not fit its manifest, or no runtime is installed for it."""
+
+
+class HubError(GatewayError):
+    """The hub cannot do its part: its folder, its disk or its door. Boxes keep what it has not acked."""

@@ -161,6 +161,8 @@ def _unpack(kind: Kind, fields: list[Any], sensor: dict[str, Any]) -> dict[str, 
 def _value(steps: int | None, unit: str, resolution: float) -> Value:
     if steps is None:
         return None
+    if type(steps) is not int:  # a str or list times a resolution would be a valid, huge value
+        raise TypeError("a value is no whole number")
     if unit == "bool":
         return bool(steps)
     if resolution == int(resolution):

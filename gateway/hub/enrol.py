@@ -1,0 +1,142 @@
+"""The enrol socket's thread: one small request, one answer. Any key may connect, few may try often.
+
+Guessing is limited thrice: five wrong secrets lock a token for good, and tries are limited per key
+and, as keys cost nothing to make, per network address. A limit for all would let a stranger lock
+out every technician.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter, OrderedDict
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from gateway.enrolment import (
+    REQUEST_MAX,
+    Accepted,
+    Answer,
+    Refused,
+    Request,
+    pack_answer,
+    statement,
+    unpack_request,
+)
+from gateway.errors import HubError, WireError
+from gateway.hub.folder import HubKeys
+from gateway.hub.registry import Registry
+from gateway.hub.sockets import Socket, metadata, receive, send, user_id
+from gateway.log import say
+
+MAXMSGSIZE: Final = REQUEST_MAX
+PER_KEY_MIN: Final = 10  # tries a minute
+PER_ADDRESS_MIN: Final = 60
+_POLL_MS: Final = 200
+_log = logging.getLogger("gateway.hub.enrol")
+
+
+class Limiter:
+    """A bucket of tries for each name, refilled evenly; the least recently seen names are forgotten."""
+
+    def __init__(self, per_minute: int, names_max: int = 4096) -> None:
+        self._per_minute = per_minute
+        self._names_max = names_max
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def allows(self, name: str, now: float) -> bool:
+        """Take one try of `name`, if it has one left."""
+        left, since = self._buckets.pop(name, (float(self._per_minute), now))
+        left = min(self._per_minute, left + (now - since) * self._per_minute / 60)
+        allowed = left >= 1
+        self._buckets[name] = (left - 1 if allowed else left, now)
+        if len(self._buckets) > self._names_max:
+            self._buckets.popitem(last=False)
+        return allowed
+
+
+class EnrolThread(threading.Thread):
+    """Serves the enrol socket until stopped, and closes it."""
+
+    def __init__(self, router: Socket, registry: Path, keys: HubKeys, hub: str) -> None:
+        super().__init__(name="enrol", daemon=True)
+        self._router = router
+        self._registry = registry
+        self._keys = keys
+        self._hub = hub
+        self._stop = threading.Event()
+        self._by_key = Limiter(PER_KEY_MIN)
+        self._by_address = Limiter(PER_ADDRESS_MIN)
+        self.counts: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """Answer requests."""
+        registry = Registry(self._registry)
+        try:
+            while not self._stop.is_set():
+                if self._router.poll(_POLL_MS):
+                    self._serve_one(registry)
+        finally:
+            registry.close()
+            self._router.close()
+
+    def stop(self) -> None:
+        """Stop and wait. A thread that never ran only closes its socket."""
+        self._stop.set()
+        if self.is_alive():
+            self.join()
+        self._router.close()
+
+    def _serve_one(self, registry: Registry) -> None:
+        received = receive(self._router)
+        if received is None:
+            return
+        routing_id, frames = received
+        key, address = user_id(frames), metadata(frames, "Peer-Address")
+        try:
+            if len(frames) != 1:
+                raise WireError("frame_count", f"{len(frames)}")
+            answer = self._answer(registry, key, address, frames[0].bytes)
+        except WireError as error:
+            answer = Refused("malformed", f"this hub does not understand the request ({error.reason})")
+        self.counts["accepted" if isinstance(answer, Accepted) else f"refused_{answer.code}"] += 1
+        if not send(self._router, routing_id, [pack_answer(answer)]):
+            self.counts["unreachable"] += 1
+
+    def _answer(self, registry: Registry, key: str, address: str, frame: bytes) -> Answer:
+        now = time.monotonic()
+        if not (self._by_key.allows(key, now) and self._by_address.allows(address, now)):
+            return Refused("slow_down", "too many tries; wait a minute")
+        request = unpack_request(frame)
+        if request.curve_public != key:
+            return Refused("key_not_yours", "the key in the request is not the key of the connection")
+        if not self._signed(request):
+            return Refused("bad_signature", "the signature does not fit the request")
+        try:
+            answer = registry.enrol(request, bytes.fromhex(self._keys.pepper), self._hub)
+        except HubError as error:
+            say(_log, logging.ERROR, str(error))
+            return Refused("hub_disk", "the hub cannot write its allow-list; try again later")
+        if isinstance(answer, Accepted):
+            say(
+                _log,
+                logging.INFO,
+                f"enrolled {answer.box}",
+                event="enrolled",
+                box=answer.box,
+                address=address,
+            )
+        else:
+            text = f"did not enrol {request.box}: {answer.code}"
+            say(_log, logging.WARNING, text, event="enrol_refused", code=answer.code, address=address)
+        return answer
+
+    def _signed(self, request: Request) -> bool:
+        signed = statement(self._keys.curve_public, request.box, request.curve_public, request.nonce)
+        try:
+            Ed25519PublicKey.from_public_bytes(request.sign_public).verify(request.signature, signed)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
