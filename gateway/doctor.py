@@ -20,14 +20,13 @@ from gateway.catalogue import catalogue
 from gateway.clock import NOT_KNOWN_US, ClockSource, ClockState, SystemClock
 from gateway.compile import compiled
 from gateway.errors import ConfigError, PortGone
+from gateway.mounts import FORGETFUL, filesystem_of
 from gateway.plan import Plan
 from gateway.ports.adapters import adapters, find_device
 from gateway.ports.url import OPENABLE, parse_port
 
 State = Literal["ok", "note", "wrong"]
 
-# What forgets everything at a power cut: proc(5) names of file systems.
-_FORGETFUL: Final = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
 _RUNTIMES: Final = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
 _IMPORT_TIMEOUT_S: Final = 60.0
 _OTHER_BUSES: Final = (
@@ -188,7 +187,7 @@ def clock(state: ClockState) -> Finding:
     return Finding("clock", "ok", f"kept right by {state.source.name} ({error})")
 
 
-def state_folder(plan: Plan, mounts: Path = Path("/proc/self/mounts")) -> Iterator[Finding]:
+def state_folder(plan: Plan) -> Iterator[Finding]:
     """The state folder: may be written, survives a power cut, has room for the spool."""
     state = plan.state
     there = next(folder for folder in (state, *state.parents) if folder.exists())
@@ -196,29 +195,18 @@ def state_folder(plan: Plan, mounts: Path = Path("/proc/self/mounts")) -> Iterat
         mend = f"sudo install -d -o {_user_name()} -m 700 {state}"
         yield Finding("state", "wrong", f"{there} cannot be written", mend)
         return
-    kind = file_system(there.resolve(), mounts)
-    if kind in _FORGETFUL:
+    kind = filesystem_of(there)
+    if kind in FORGETFUL:
         text = f"{state} is on {kind}: what it keeps is lost at a power cut"
         yield Finding("state", "note", text, "name a folder on a disk in the site file")
     else:
-        yield Finding("state", "ok", f"{state} can be written and is on {kind or 'a disk'}")
+        yield Finding("state", "ok", f"{state} can be written and is on {kind}")
     free_mib = shutil.disk_usage(there).free >> 20
     need_mib = sum(plan.spool.quota_mib)
     used_mib = sum(file.stat().st_size for file in (state / "spool").rglob("*") if file.is_file()) >> 20
     if free_mib + used_mib < need_mib:
         text = f"{free_mib} MiB are free, the spool may grow by {need_mib - used_mib} MiB"
         yield Finding("state", "wrong", text, "free some space, or lower quota_mib under [spool]")
-
-
-def file_system(folder: Path, mounts: Path) -> str:
-    """The type of the file system a folder is on, as the kernel calls it."""
-    best = (-1, "")
-    for line in mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        _, point, kind, *_ = line.split(" ")
-        point = point.replace("\\040", " ")
-        if folder.is_relative_to(point):
-            best = max(best, (len(Path(point).parts), kind), key=lambda each: each[0])
-    return best[1]
 
 
 def enrolment(state: Path) -> Finding:

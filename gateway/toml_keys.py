@@ -52,8 +52,8 @@ class Places:
         return self._where(path, self.keys)
 
     def value(self, path: Path) -> str:
-        """`file:line:column` of the value, or of the key if it is a table."""
-        return self._where(path, self.values if path in self.values else self.keys)
+        """`file:line:column` of the value, or of the key if it is a table; else of what is around it."""
+        return self._where(path, self.values)
 
     def _where(self, path: Path, places: dict[Path, Place]) -> str:
         while path:
