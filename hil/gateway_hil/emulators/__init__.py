@@ -1,0 +1,25 @@
+"""Emulated devices that speak the bytes of the real ones: each is the inverse of its driver's decoder.
+
+    with Gnss() as gps:
+        ...  # open gps.path as a serial port
+        gps.unplug()
+
+They are written from the devices' documents and share no code with the drivers, so that a mistake in
+one shows in the other. They prove protocol and life cycle; noise, timing and radio they do not.
+"""
+
+from gateway_hil.emulators.base import SerialEmulator
+from gateway_hil.emulators.bthome import BthomeThermometer
+from gateway_hil.emulators.gnss import Gnss
+from gateway_hil.emulators.gy39 import Gy39
+from gateway_hil.emulators.relay_lamp import RelayLamp
+from gateway_hil.emulators.sds011 import Sds011
+
+SERIAL: dict[str, type[SerialEmulator]] = {
+    "gnss": Gnss,
+    "gy39": Gy39,
+    "relay-lamp": RelayLamp,
+    "sds011": Sds011,
+}
+
+__all__ = ["SERIAL", "BthomeThermometer", "Gnss", "Gy39", "RelayLamp", "Sds011", "SerialEmulator"]

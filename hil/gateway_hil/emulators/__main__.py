@@ -1,0 +1,50 @@
+"""An emulated device in a terminal of its own: `python -m gateway_hil.emulators gnss --link /tmp/gps0`."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from gateway_hil.emulators import SERIAL, BthomeThermometer
+from gateway_hil.emulators.bthome import write_capture
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one emulator until Ctrl-C, or write a capture of BTHome thermometers and end."""
+    parser = argparse.ArgumentParser(prog="python -m gateway_hil.emulators", description=__doc__)
+    kinds = parser.add_subparsers(dest="emulator", required=True)
+    for name, kind in SERIAL.items():
+        one = kinds.add_parser(name, help=(kind.__doc__ or "").partition("\n")[0])
+        one.add_argument(
+            "--link", type=Path, help="where to offer the serial port (default: a temporary path)"
+        )
+        one.add_argument("--every-s", type=float, help="pause between packets in seconds")
+        one.add_argument("--seed", type=int, default=0, help="makes every draw of chance repeatable")
+    one = kinds.add_parser("bthome", help="Write a capture of BTHome thermometers for replay:FILE.")
+    one.add_argument("file", type=Path)
+    one.add_argument("--seconds", type=float, default=60.0)
+    one.add_argument("--address", action="append", help="may be given several times")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.emulator == "bthome":
+            addresses = chosen.address or ["A4:C1:38:00:00:01"]
+            sensors = [BthomeThermometer(address, seed=n) for n, address in enumerate(addresses)]
+            write_capture(chosen.file, chosen.seconds, sensors)
+            return 0
+        return _serve(chosen)
+    except OSError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+
+
+def _serve(chosen: argparse.Namespace) -> int:
+    stops = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # the emulator's thread inherits this
+    with SERIAL[chosen.emulator](chosen.link, every_s=chosen.every_s, seed=chosen.seed) as emulator:
+        print(emulator.path, flush=True)
+        signal.sigwait(stops)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""The microphone's level, from blocks of known loudness."""
+
+import numpy as np
+import pytest
+
+from gateway.media import Block
+from gateway_drivers.microphone import Microphone, MicrophoneSettings
+
+RATE_HZ = 48_000
+
+
+def blocks(samples: np.ndarray, size: int = 960):
+    """Cut [samples, channels] into blocks of 20 ms, the last as long as it comes."""
+    for first in range(0, len(samples), size):
+        yield Block(first * 10**9 // RATE_HZ, 0, RATE_HZ, first, samples[first : first + size])
+
+
+def levels(driver: Microphone, samples: np.ndarray) -> list[dict]:
+    return [dict(values) for block in blocks(samples) if (values := driver.decode(block)) is not None]
+
+
+def sine(amplitude: float, seconds: float = 1.0, channels: int = 1) -> np.ndarray:
+    wave = amplitude * 32767 * np.sin(2 * np.pi * 1000 * np.arange(int(RATE_HZ * seconds)) / RATE_HZ)
+    return np.repeat(np.round(wave).astype(np.int16)[:, None], channels, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("amplitude", "expected"), [(1.0, 0.0), (0.5, -6.02), (0.1, -20.0), (0.001, -60.0)], ids=str
+)
+def test_a_full_scale_sine_reads_zero(amplitude: float, expected: float) -> None:
+    assert levels(Microphone(), sine(amplitude)) == [{"level": pytest.approx(expected, abs=0.05)}]
+
+
+def test_a_full_scale_square_wave_reads_three_more() -> None:
+    square = np.where(sine(1.0) >= 0, 32767, -32767).astype(np.int16)
+    assert levels(Microphone(), square) == [{"level": pytest.approx(3.01, abs=0.01)}]
+
+
+def test_digital_silence_is_a_number() -> None:
+    assert levels(Microphone(), np.zeros((RATE_HZ, 1), np.int16)) == [{"level": pytest.approx(-120.0)}]
+
+
+def test_every_channel_counts() -> None:
+    both, one = sine(0.5, channels=2), sine(0.5, channels=2)
+    one[:, 1] = 0
+    assert levels(Microphone(), both)[0]["level"] == pytest.approx(-6.02, abs=0.01)
+    assert levels(Microphone(), one)[0]["level"] == pytest.approx(-9.03, abs=0.01)
+
+
+def test_one_level_each_interval_over_its_own_samples_only() -> None:
+    driver = Microphone(MicrophoneSettings(every_s=0.5))
+    loud_then_quiet = np.concatenate([sine(1.0, 0.5), sine(0.01, 0.5)])
+    assert [round(values["level"]) for values in levels(driver, loud_then_quiet)] == [0, -40]
+
+
+def test_sound_pressure_only_where_calibrated() -> None:
+    plain, calibrated = MicrophoneSettings(), MicrophoneSettings(calibration_db=120.0)
+    assert [m.name for m in Microphone.measures(plain)] == ["level"]
+    assert [m.name for m in Microphone.measures(calibrated)] == ["level", "level_spl"]
+    assert levels(Microphone(calibrated), sine(0.1)) == [
+        {"level": pytest.approx(-20, abs=0.01), "level_spl": pytest.approx(100, abs=0.01)}
+    ]
+
+
+def test_opening_the_port_begins_anew() -> None:
+    driver = Microphone()
+    assert levels(driver, sine(1.0, 0.9)) == []
+    driver.reset()
+    assert [round(values["level"]) for values in levels(driver, sine(0.1))] == [-20]
