@@ -1,0 +1,154 @@
+"""The demo's processes: started as a person would start them, watched from outside, killed on purpose."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from gateway.errors import GatewayError
+from gateway.plan import load_plan
+
+GATEWAY: Final = (sys.executable, "-P", "-m", "gateway")
+_LINE_MAX: Final = 1 << 20
+
+
+class DemoError(GatewayError):
+    """A step of the demo did not work; the text says which and what its process said."""
+
+
+async def gateway(*arguments: str) -> str:
+    """Run one `gateway` command to its end; what it printed. Raises DemoError if it fails."""
+    process = await asyncio.create_subprocess_exec(
+        *GATEWAY,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    if process.returncode != 0:
+        raise DemoError(f"gateway {' '.join(arguments[:3])} failed: {(err or out).decode().strip()}")
+    return out.decode()
+
+
+class Running:
+    """A process whose output lines go to a listener, and to a file that can be read afterwards."""
+
+    def __init__(self, name: str, listener: Callable[[dict[str, Any]], None], log: Path) -> None:
+        self.name = name
+        self._listener = listener
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    async def start(self, *arguments: str, from_stdout: bool = False) -> None:
+        """Start `gateway ARGUMENTS`; its JSON lines on stderr (or stdout) are listened to."""
+        pipe, none = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        self._process = await asyncio.create_subprocess_exec(
+            *GATEWAY,
+            *arguments,
+            stdin=none,
+            stdout=pipe if from_stdout else none,
+            stderr=none if from_stdout else pipe,
+            limit=_LINE_MAX,
+            start_new_session=True,  # Ctrl-C is for the demo, which then stops the others in order
+        )
+        stream = self._process.stdout if from_stdout else self._process.stderr
+        assert stream is not None
+        self._reader = asyncio.create_task(self._listen(stream))
+
+    async def _listen(self, stream: asyncio.StreamReader) -> None:
+        with self._log.open("ab") as log:
+            while line := await stream.readline():
+                log.write(line)
+                log.flush()
+                with contextlib.suppress(ValueError):
+                    self._listener(json.loads(line))
+
+    @property
+    def pid(self) -> int:
+        """The process id, 0 if it does not run."""
+        alive = self._process is not None and self._process.returncode is None
+        return self._process.pid if alive and self._process is not None else 0
+
+    async def stop(self, signum: int = signal.SIGTERM, within_s: float = 20.0) -> None:
+        """Send a signal and wait for the end; kills if it takes too long."""
+        if self._process is None:
+            return
+        if self.pid:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signum)
+        try:
+            async with asyncio.timeout(within_s):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        if self._reader is not None:
+            await self._reader
+
+
+@dataclass
+class Census:
+    """Which processes of the box run, found by their command lines; counts who came back with another pid."""
+
+    plan: Path
+    pids: dict[str, int] = field(default_factory=dict)
+    restarts: Counter[str] = field(default_factory=Counter)
+    memory_mib: dict[str, float] = field(default_factory=dict)
+
+    def take(self, others: dict[str, int]) -> None:
+        """Look again. `others` are processes known by pid, such as the hub."""
+        found = {name: pid for name, pid in others.items() if pid} | self._of_plan()
+        for name, pid in found.items():
+            if name in self.pids and self.pids[name] != pid:
+                self.restarts[name] += 1
+            self.pids[name] = pid
+            with contextlib.suppress(OSError, ValueError):
+                self.memory_mib[name] = _pss_mib(pid)
+
+    def _of_plan(self) -> dict[str, int]:
+        names: dict[str, str] = {}
+        with contextlib.suppress(GatewayError):
+            for port in load_plan(self.plan).ports:
+                names[str(port.number)] = "worker " + "+".join(s.name for s in port.sensors)
+        found: dict[str, int] = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdecimal():
+                continue
+            try:
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if str(self.plan) not in words:
+                continue
+            module = words[words.index("-m") + 1] if "-m" in words else ""
+            number = words[words.index(str(self.plan)) + 1]
+            name = {"gateway.core": "core", "gateway.supervisor": "supervisor"}.get(module)
+            if module == "gateway.worker":
+                name = names.get(number)
+            if name is not None:
+                found[name] = int(entry.name)
+        return found
+
+    def kill(self, name: str) -> None:
+        """SIGKILL one of them. Raises DemoError if it is not there."""
+        try:
+            os.kill(self.pids[name], signal.SIGKILL)
+        except (KeyError, ProcessLookupError):
+            raise DemoError(f"there is no process {name!r} to kill") from None
+
+
+def _pss_mib(pid: int) -> float:
+    """Proportional set size: memory a process would free, shared pages counted in part (proc(5))."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+        if line.startswith("Pss:"):
+            return round(int(line.split()[1]) / 1024, 1)
+    raise ValueError("no Pss line")

@@ -1,0 +1,61 @@
+"""What happens when in the demo: shots, bangs that are none, and faults. Times are seconds of the scene."""
+
+from dataclasses import dataclass
+from typing import Final
+
+SHORTEST_S: Final = 25.0
+KINDS_OF_BANG: Final = ("door", "firework", "clap", "glass")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something done to the box on purpose, for how long, and what to say of it on screen."""
+
+    at_s: float
+    verb: str  # unplug, cut, kill
+    victim: str  # sensor or process
+    for_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One run of the demo."""
+
+    seconds: float
+    shots: tuple[float, ...]
+    bangs: tuple[tuple[float, str], ...]
+    faults: tuple[Fault, ...]
+    commands: tuple[tuple[float, str], ...]  # to the lamp
+
+
+def timeline(seconds: float) -> Timeline:
+    """The demo's story, stretched to `seconds`: one shot falls into each fault, one where nobody hears it."""
+    cut_s = min(12.0, max(5.0, 0.15 * seconds))
+    kill_microphone, kill_core, kill_hub = 0.48 * seconds, 0.62 * seconds, 0.76 * seconds
+    cut = 0.22 * seconds
+    faults = (
+        Fault(0.10 * seconds, "unplug", "light", 2.0, "light sensor unplugged for 2 s"),
+        Fault(cut, "cut", "uplink", cut_s, f"uplink cut for {cut_s:.0f} s"),
+        Fault(kill_microphone, "kill", "worker microphone", 0.0, "SIGKILL to the microphone's worker"),
+        Fault(kill_core, "kill", "core", 0.0, "SIGKILL to core"),
+        Fault(kill_hub, "kill", "hub", 0.0, "SIGKILL to the hub"),
+    )
+    shots = (
+        0.06 * seconds,
+        0.16 * seconds,
+        cut + 0.35 * cut_s,
+        cut + 0.75 * cut_s,
+        kill_microphone + 0.15,  # nobody hears this one: it must be accounted for as deaf time
+        0.57 * seconds,
+        kill_core + 0.25,
+        0.70 * seconds,
+        kill_hub + 0.3,
+        0.88 * seconds,
+        0.88 * seconds + 0.6,
+    )
+    bangs = tuple(
+        (at * seconds, KINDS_OF_BANG[n % len(KINDS_OF_BANG)])
+        for n, at in enumerate((0.02, 0.12, 0.43, 0.53, 0.66, 0.73, 0.84, 0.94))
+    )
+    return Timeline(seconds, shots, bangs, faults, ((0.14 * seconds, "on"), (0.82 * seconds, "off")))
