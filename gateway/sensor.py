@@ -76,8 +76,10 @@ class Sensor:
         text = f"sensor {self.name} runs without its model: {error}"
         say(_log, logging.ERROR, text, sensor=self.name)
         self.model_off = True
-        reading_stages = [stage for stage in self.plan.stages if _load(stage.factory).takes == "Reading"]
-        self._stages = [_stage(self.name, stage) for stage in reading_stages]
+        # Every stage on the way to an event goes, not only the one that failed.
+        classes = [(stage, _load(stage.factory)) for stage in self.plan.stages]
+        kept = [stage for stage, c in classes if c.takes == "Reading" and c.gives != "Event"]
+        self._stages = [_stage(self.name, stage) for stage in kept]
 
 
 def _stage(sensor: str, plan: StagePlan) -> Stage:

@@ -277,6 +277,7 @@ def main(arguments: list[str]) -> int:
         heartbeat_fd = int(arguments[2]) if len(arguments) == 3 else None
         if heartbeat_fd is not None:
             os.set_blocking(heartbeat_fd, False)
+            os.write(heartbeat_fd, b".")  # loading a model may take seconds
         asyncio.run(_run(load_plan(Path(arguments[0])), int(arguments[1]), heartbeat_fd))
     except* ConfigError as group:
         for error in _leaves(group):

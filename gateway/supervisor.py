@@ -1,0 +1,231 @@
+"""The sensors unit: starts one worker a port, starts again what died, parks what dies too often.
+
+Runs as `python -m gateway.supervisor PLAN`. It opens no device and imports no driver, numpy or
+pydantic, so nothing that a sensor does can take it down. SIGHUP starts parked workers at once.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from gateway.childprocess import ChildProcess
+from gateway.errors import ConfigError, GatewayError
+from gateway.link import LinkClient
+from gateway.log import Condition, say, start_logging
+from gateway.plan import Plan, PortPlan, load_plan
+from gateway.process import die_with_parent
+from gateway.reading import Health, HealthCode, Lane
+from gateway.records import pack_record
+from gateway.restart import Deaths, RestartPolicy
+from gateway.sdnotify import notify
+
+LINK_NUMBER: Final = 255
+_FLUSH_S: Final = 2.0
+_log = logging.getLogger("supervisor")
+
+# The command line of a port's worker, given the port's number and the heartbeat's file descriptor.
+WorkerCommand = Callable[[int, int], Sequence[str]]
+
+
+def worker_command(plan: Path) -> WorkerCommand:
+    """How workers of this plan are started."""
+
+    def command(port: int, heartbeat_fd: int) -> Sequence[str]:
+        # -P: a folder named like one of our packages in the current directory must not shadow it.
+        return (sys.executable, "-P", "-m", "gateway.worker", str(plan), str(port), str(heartbeat_fd))
+
+    return command
+
+
+class Keeper:
+    """Keeps the worker of one port running. `on_parked(port)` is called when it is given up for a while."""
+
+    def __init__(
+        self,
+        port: PortPlan,
+        command: WorkerCommand,
+        policy: RestartPolicy,
+        on_parked: Callable[[PortPlan], None],
+    ) -> None:
+        self._port = port
+        self._command = command
+        self._policy = policy
+        self._on_parked = on_parked
+        self._deaths = Deaths(policy)
+        self._child: ChildProcess | None = None
+        self._unpark = asyncio.Event()
+        self._condition = Condition(_log, f"worker of port {port.number} ({port.url})")
+        self._waiting = False
+        self.restarts = 0
+        self.killed_silent = 0
+
+    @property
+    def well(self) -> bool:
+        """Whether the worker is heard, or waits for its start on purpose (the watchdog asks)."""
+        if self._child is None:
+            return self._waiting
+        # A silent worker is killed at silent_s; if it is still here well after, killing it has failed.
+        silence_s = asyncio.get_running_loop().time() - self._child.heard_s
+        return silence_s < 2 * self._policy.silent_s
+
+    def unpark(self) -> None:
+        """Start a parked worker now."""
+        self._unpark.set()
+
+    async def run(self) -> None:
+        """Start, watch and start again, until cancelled; then the worker is stopped."""
+        while True:
+            lived_s = await self._run_once()
+            pause_s = self._deaths.died(asyncio.get_running_loop().time(), lived_s)
+            if pause_s is None:
+                await self._park()
+            else:
+                await self._pause(pause_s)
+            self.restarts += 1
+
+    async def _run_once(self) -> float:
+        """One life of the worker; how long it was."""
+        loop = asyncio.get_running_loop()
+        try:
+            child = self._child = ChildProcess(lambda fd: self._command(self._port.number, fd))
+        except OSError as error:
+            self._condition.breaks(f"cannot be started ({error.strerror}); free some memory or processes")
+            return 0.0
+        say(_log, logging.INFO, "worker started", port=self._port.number, url=self._port.url, pid=child.pid)
+        try:
+            well = loop.call_later(self._policy.well_s, self._condition.heals)
+            try:
+                status, was_silent = await child.wait(self._policy.silent_s)
+            finally:
+                well.cancel()
+            self.killed_silent += was_silent
+            lived_s = loop.time() - child.started_s
+            self._condition.breaks(
+                "was silent and was killed" if was_silent else f"ended ({_reason(status)})"
+            )
+            facts = {
+                "port": self._port.number,
+                "pid": child.pid,
+                "status": status,
+                "lived_s": round(lived_s, 1),
+            }
+            say(_log, logging.INFO, "worker ended", **facts)
+            return lived_s
+        except asyncio.CancelledError:
+            await child.stop(self._policy.stop_s)
+            raise
+        finally:
+            child.close()
+            self._child = None
+
+    async def _park(self) -> None:
+        parked_s = self._policy.parked_s
+        text = f"died {self._policy.deaths} times and is parked for {parked_s:.0f} s; SIGHUP starts it sooner"
+        self._condition.breaks(text)
+        self._on_parked(self._port)
+        await self._pause(parked_s)
+        self._deaths.forgive()
+
+    async def _pause(self, pause_s: float) -> None:
+        self._waiting = True
+        self._unpark.clear()
+        try:
+            async with asyncio.timeout(pause_s):
+                await self._unpark.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting = False
+
+
+class Supervisor:
+    """All keepers of a plan, the link for what they have to say, and systemd's watchdog."""
+
+    def __init__(self, plan: Plan, command: WorkerCommand, policy: RestartPolicy | None = None) -> None:
+        self._link = LinkClient(plan.state / "run" / "core.sock", "supervisor", LINK_NUMBER)
+        policy = policy or RestartPolicy()
+        self.keepers = [Keeper(port, command, policy, self._tell_parked) for port in plan.ports]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Keep every worker until `stop` is set, then stop them all."""
+        async with asyncio.TaskGroup() as linking:
+            link = linking.create_task(self._link.run())
+            async with asyncio.TaskGroup() as keeping:
+                tasks = [keeping.create_task(keeper.run()) for keeper in self.keepers]
+                tasks.append(keeping.create_task(self._feed_watchdog()))
+                notify("READY=1")
+                await stop.wait()
+                notify("STOPPING=1")
+                for task in tasks:
+                    task.cancel()
+            await self._link.flush(_FLUSH_S)
+            link.cancel()
+        restarts = sum(keeper.restarts for keeper in self.keepers)
+        say(_log, logging.INFO, "supervisor stopped", restarts=restarts)
+
+    def unpark(self) -> None:
+        """Start every parked worker now."""
+        for keeper in self.keepers:
+            keeper.unpark()
+
+    async def _feed_watchdog(self) -> None:
+        """Tell systemd that we live, but only while every worker is heard or waits on purpose."""
+        every_s = int(os.environ.get("WATCHDOG_USEC") or 10_000_000) / 3e6
+        starving = Condition(_log, "watchdog")
+        while True:
+            if all(keeper.well for keeper in self.keepers):
+                notify("WATCHDOG=1")
+                starving.heals()
+            else:
+                starving.breaks("a worker is silent and could not be killed; systemd is not fed")
+            await asyncio.sleep(every_s)
+
+    def _tell_parked(self, port: PortPlan) -> None:
+        for sensor in port.sensors:
+            health = Health(time.monotonic_ns(), sensor.name, HealthCode.PARKED)
+            self._link.put(Lane.STATE, health.t_ns, pack_record(health, sensor))
+
+
+def _reason(status: int) -> str:
+    """An exit status in words."""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"signal {signal.Signals(-status).name}"
+    except ValueError:
+        return f"signal {-status}"
+
+
+async def _serve(plan: Plan, command: WorkerCommand) -> None:
+    supervisor = Supervisor(plan, command)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, supervisor.unpark)
+    await supervisor.run(stop)
+
+
+def main(arguments: list[str]) -> int:
+    """Entry point; exit status 1 with one plain line for what a person must mend."""
+    start_logging("supervisor")
+    die_with_parent()
+    try:
+        if len(arguments) != 1:
+            raise ConfigError("usage: python -m gateway.supervisor PLAN")
+        path = Path(arguments[0])
+        asyncio.run(_serve(load_plan(path), worker_command(path)))
+    except GatewayError as error:
+        say(_log, logging.ERROR, str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
