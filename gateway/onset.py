@@ -1,0 +1,150 @@
+"""Finding the first sample of a bang in a stream of PCM: causal, cheap, at any rate and block size.
+
+Level: 10 ms frames every 2.5 ms, power between 200 and 3400 Hz. A bang rises by so many dB over the
+running median of the last 300 ms; a second one is told from the first one's reverberation by rising
+6 dB over anything in the 60 ms before it. The frame only says that there was a bang: its first sample is
+then looked up in a zero-phase band-passed piece of the stream, to well under 1 ms.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.features import Samples
+
+LOW_HZ: Final = 200.0  # the lowest two 100 Hz bins hold wind and engines
+HIGH_HZ: Final = 3400.0
+_HOP_S: Final = 0.0025
+_HOPS_IN_FRAME: Final = 4
+_MEDIAN: Final = 120  # levels: 300 ms
+_WARM_UP: Final = 40  # levels: after 100 ms a median is worth comparing with
+_DEAD: Final = 24  # levels: 60 ms in which one bang is one bang
+_AGAIN_DB: Final = 6.0
+_RELEASE_DB: Final = 3.0
+_FLOOR: Final = 1e-8  # -80 dB of full scale: below it, a microphone's own noise decides
+_BEFORE_S: Final = 0.020  # what is looked at around a frame to find the first sample
+_AFTER_S: Final = 0.015
+_FIRST_PEAK: Final = 0.2  # of the peak: the first arrival may be weaker than what follows
+
+
+class OnsetFinder:
+    """One stream's onsets. `push` takes what comes, `oldest` says from where on nothing is decided yet.
+
+    Sample indices are absolute: the first sample after `start` has the index given there.
+    """
+
+    def __init__(self, over_db: float) -> None:
+        self._over_db = over_db
+        self.start(0, 16_000)
+
+    def start(self, first: int, rate_hz: int) -> None:
+        """Forget everything; the next sample is number `first` of a stream at `rate_hz`."""
+        self._rate = rate_hz
+        self._hop = max(1, round(rate_hz * _HOP_S))
+        self._frame = self._hop * _HOPS_IN_FRAME
+        self._keep = round(rate_hz * _BEFORE_S)
+        hertz = np.fft.rfftfreq(self._frame, 1.0 / rate_hz)
+        self._band = slice(int(np.searchsorted(hertz, LOW_HZ)), int(np.searchsorted(hertz, HIGH_HZ)))
+        hann = np.hanning(self._frame + 1)[:-1].astype(np.float32)
+        # Scaled so that a sine of amplitude 1 has level -3 dB, whatever the rate.
+        self._weight = hann * np.float32(np.sqrt(2.0) / (self._frame * np.sqrt(float(np.mean(hann**2)))))
+        self._sound: Samples = np.zeros(0, np.float32)
+        self._sound_first = first  # index of _sound[0]
+        self._next = first  # where the next frame starts
+        self._levels: npt.NDArray[np.float64] = np.zeros(0)
+        self._high = False
+        self._dead = 0  # levels until the next onset may be found
+        self._rough: list[int] = []  # starts of frames with an onset, not looked up yet
+
+    @property
+    def end(self) -> int:
+        """Index of the sample that should come next."""
+        return self._sound_first + len(self._sound)
+
+    @property
+    def oldest(self) -> int:
+        """Index of the first sample in which an onset may still be found."""
+        return self._rough[0] if self._rough else self._next
+
+    def push(self, sound: Samples) -> list[int]:
+        """Take the next samples; return the indices of the onsets that are now known."""
+        self._sound = np.concatenate((self._sound, sound))
+        levels = self._new_levels()
+        if len(levels):
+            self._judge(levels)
+            self._next += len(levels) * self._hop
+        found: list[int] = []
+        while self._rough and self._rough[0] + self._frame + round(self._rate * _AFTER_S) <= self.end:
+            found.append(self._first_sample(self._rough.pop(0)))
+        drop = self.oldest - self._keep - self._sound_first
+        if drop > 0:
+            self._sound = self._sound[drop:]
+            self._sound_first += drop
+        return found
+
+    def _new_levels(self) -> npt.NDArray[np.float64]:
+        """Levels in dB of every frame that is now whole."""
+        sound = self._sound[self._next - self._sound_first :]
+        if len(sound) < self._frame:
+            return np.zeros(0)
+        windows = np.lib.stride_tricks.sliding_window_view(sound, self._frame)[:: self._hop]
+        spectrum = np.fft.rfft(windows * self._weight, axis=1)[:, self._band]
+        power = np.einsum("ij,ij->i", spectrum.real, spectrum.real)
+        power += np.einsum("ij,ij->i", spectrum.imag, spectrum.imag)
+        return np.asarray(10.0 * np.log10(power + _FLOOR), dtype=np.float64)
+
+    def _judge(self, levels: npt.NDArray[np.float64]) -> None:
+        """Note the frames in which a bang begins."""
+        history = np.concatenate((self._levels, levels))
+        known = len(self._levels)
+        for i, over in enumerate(levels - self._medians(history, known, len(levels))):
+            self._dead = max(0, self._dead - 1)
+            at = known + i
+            if over >= self._over_db and at >= _WARM_UP:
+                fresh = not self._high or history[at] >= history[max(0, at - _DEAD) : at].max() + _AGAIN_DB
+                if fresh and self._dead == 0:
+                    self._rough.append(self._next + i * self._hop)
+                    self._dead = _DEAD
+                self._high = True
+            elif over < self._over_db - _RELEASE_DB:
+                self._high = False
+        self._levels = history[-_MEDIAN:]
+
+    @staticmethod
+    def _medians(history: npt.NDArray[np.float64], known: int, count: int) -> npt.NDArray[np.float64]:
+        """For each of the last `count` levels, the median of the up to 300 ms before it."""
+        if known >= _MEDIAN:
+            windows = np.lib.stride_tricks.sliding_window_view(history[-count - _MEDIAN : -1], _MEDIAN)
+            return np.asarray(np.partition(windows, _MEDIAN // 2, axis=1)[:, _MEDIAN // 2])
+        medians = np.full(count, np.inf)
+        for i in range(count):
+            if known + i > 0:
+                medians[i] = np.median(history[max(0, known + i - _MEDIAN) : known + i])
+        return medians
+
+    def _first_sample(self, start: int) -> int:
+        """The first sample of the bang in the frame at `start`: the first to reach a part of the peak."""
+        begin = max(self._sound_first, start - self._keep)
+        piece = self._sound[begin - self._sound_first :][
+            : start - begin + self._frame + round(self._rate * _AFTER_S)
+        ]
+        loud = np.abs(_band_pass(piece, self._rate))
+        inside = start - begin
+        edge = max(0, inside - self._hop)
+        quiet = float(loud[: edge // 2].max()) if edge >= 2 else 0.0
+        peak = float(loud[inside:].max())
+        reach = min(max(_FIRST_PEAK * peak, 1.5 * quiet), 0.5 * peak)
+        return begin + inside + int(np.argmax(loud[inside:] >= reach))
+
+
+def _band_pass(sound: Samples, rate_hz: int) -> npt.NDArray[np.float64]:
+    """Zero-phase band-pass with edges soft enough not to ring ahead of a bang."""
+    length = len(sound)
+    padded = np.pad(sound - sound.mean(), length // 2)
+    hertz = np.fft.rfftfreq(len(padded), 1.0 / rate_hz)
+    rise = np.clip((hertz - 50.0) / 300.0, 0.0, 1.0)
+    fall = np.clip((6000.0 - hertz) / 3000.0, 0.0, 1.0)
+    gain = np.sin(rise * np.pi / 2) ** 2 * np.sin(fall * np.pi / 2) ** 2
+    out = np.fft.irfft(np.fft.rfft(padded) * gain, len(padded))
+    return np.asarray(out[length // 2 : length // 2 + length], dtype=np.float64)
