@@ -80,7 +80,8 @@ def unknown(what: str, name: str, allowed: Iterable[str]) -> str:
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or `; choose from x, y` when nothing is near, or nothing at all."""
     names = sorted(allowed)
-    if near := get_close_matches(name.lower(), names, n=1, cutoff=0.6):
+    longer = [each for each in names if name and each.startswith(name.lower())]
+    if near := longer or get_close_matches(name.lower(), names, n=1):
         return f"; did you mean {near[0]!r}?"
     return f"; choose from {', '.join(names)}" if names else ""
 

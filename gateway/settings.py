@@ -43,6 +43,15 @@ def secret_names(settings_type: type) -> frozenset[str]:
     return frozenset(f.name for f in fields(settings_type) if _is_secret(hints[f.name]))
 
 
+def fits_plan(settings: Any, plain: Mapping[str, Any]) -> bool:
+    """Whether the plan's plain values give back these settings (secrets aside, they are references)."""
+    hints = get_type_hints(type(settings), include_extras=True)
+    return all(
+        _is_secret(hints[f.name]) or _shaped(hints[f.name], plain[f.name]) == getattr(settings, f.name)
+        for f in fields(settings)
+    )
+
+
 def build_settings(settings_type: type[T], plain: Mapping[str, Any]) -> T:
     """The settings dataclass from a plan's plain values, secrets read from where they are kept.
 

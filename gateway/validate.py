@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import ConfigError
 from gateway.plugins import nearest
-from gateway.settings import build_settings, is_reference, secret_names
+from gateway.settings import fits_plan, is_reference, secret_names
 from gateway.toml_keys import Path
 
 _TYPES: Final[Mapping[str, str]] = {
@@ -92,7 +92,7 @@ def check_settings(
     if problems:
         return problems
     plain: dict[str, Any] = adapter.dump_python(settings, mode="json")
-    if not secret_names(settings_type) and build_settings(settings_type, plain) != settings:
+    if not fits_plan(settings, plain):
         raise ConfigError(
             f"{owner} has settings that a plan cannot hold; use str, int, float, bool and tuples of them"
         )

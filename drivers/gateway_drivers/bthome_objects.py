@@ -8,6 +8,7 @@ Text, raw bytes, times and device ids (50, 53, 54, F0-F2) are passed over: only 
 """
 
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Final, NamedTuple
 
 from gateway.driver import BadFrame, Measure
@@ -168,7 +169,9 @@ def measure_called(name: str) -> Measure:
         return MEASURES[name]
     base, _, nth = name.rpartition("_")
     if base not in MEASURES or nth not in {"2", "3", "4", "5", "6", "7", "8"}:
-        raise ValueError(f"{name!r} is no BTHome measure; known are {', '.join(MEASURES)}")
+        near = get_close_matches(name, MEASURES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(MEASURES)}"
+        raise ValueError(f"{name!r} is no BTHome measure; {hint}")
     return Measure(name, MEASURES[base].unit, MEASURES[base].resolution)
 
 
