@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-import tty
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from line_drivers import Asked, Number, Packets
 from loops import in_loop
+from plug import Plug
 
 from gateway.capture import Received, Sent
 from gateway.driver import SerialDriver
@@ -18,31 +18,6 @@ from gateway.errors import ConfigError, PortGone
 from gateway.ports.adapters import Adapter, match_usb
 from gateway.ports.serial import OUT_MAX, SerialPort
 from gateway.ports.url import UsbName
-
-
-class Plug:
-    """The far end of a pty behind a fixed path, as a USB device behind a udev link."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.fd = -1
-        self.push()
-
-    def push(self) -> None:
-        self.fd, slave = os.openpty()
-        tty.setraw(slave)
-        beside = self.path.with_suffix(".new")
-        beside.symlink_to(os.ttyname(slave))
-        beside.rename(self.path)
-        os.close(slave)
-
-    def pull(self) -> None:
-        self.path.unlink()
-        os.close(self.fd)
-        self.fd = -1
-
-    def says(self, octets: bytes) -> None:
-        os.write(self.fd, octets)
 
 
 @pytest.fixture

@@ -18,3 +18,9 @@ def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
         asyncio.run(limited())
 
     return run
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Wait for something that no event tells of."""
+    while not holds():  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
