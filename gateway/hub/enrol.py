@@ -66,7 +66,7 @@ class EnrolThread(threading.Thread):
         self._registry = registry
         self._keys = keys
         self._hub = hub
-        self._stop = threading.Event()
+        self._stopping = threading.Event()
         self._by_key = Limiter(PER_KEY_MIN)
         self._by_address = Limiter(PER_ADDRESS_MIN)
         self.counts: Counter[str] = Counter()
@@ -75,7 +75,7 @@ class EnrolThread(threading.Thread):
         """Answer requests."""
         registry = Registry(self._registry)
         try:
-            while not self._stop.is_set():
+            while not self._stopping.is_set():
                 if self._router.poll(_POLL_MS):
                     self._serve_one(registry)
         finally:
@@ -84,7 +84,7 @@ class EnrolThread(threading.Thread):
 
     def stop(self) -> None:
         """Stop and wait. A thread that never ran only closes its socket."""
-        self._stop.set()
+        self._stopping.set()
         if self.is_alive():
             self.join()
         self._router.close()

@@ -201,7 +201,7 @@ class IndexThread(threading.Thread):
         super().__init__(name="index", daemon=True)
         self._index = index
         self._more = threading.Event()
-        self._stop = threading.Event()
+        self._stopping = threading.Event()
         self._disk = Condition(_log, "index")
         self.behind = 0
         self.applied_twice = 0
@@ -212,7 +212,7 @@ class IndexThread(threading.Thread):
 
     def stop(self) -> None:
         """Stop after the transaction under way, wait for it, and close the index."""
-        self._stop.set()
+        self._stopping.set()
         self._more.set()
         if self.is_alive():
             self.join()
@@ -221,16 +221,16 @@ class IndexThread(threading.Thread):
     def run(self) -> None:
         """Apply rows until stopped. A disk that refuses is tried again: the journal waits for us."""
         index = self._index
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             self._more.clear()
             try:
-                while index.catch_up() and not self._stop.is_set():
+                while index.catch_up() and not self._stopping.is_set():
                     pass
                 self.behind, self.applied_twice = index.behind(), index.mark("applied_twice")
                 self._disk.heals()
             except sqlite3.Error as error:
                 self._disk.breaks(f"cannot be written ({error}); the journal goes on without it")
-                self._stop.wait(_LOOK_AGAIN_S)
+                self._stopping.wait(_LOOK_AGAIN_S)
             self._more.wait(_LOOK_AGAIN_S)
 
 

@@ -49,6 +49,7 @@ class Server:
         self._committed = committed
         self._check_threads = check_threads
         self._connections: dict[bytes, Connection] = {}
+        self._to_cut: list[Connection] = []
         self._disk = Condition(_log, "journal")
         self.counts: Counter[str] = Counter()
 
@@ -120,6 +121,8 @@ class Server:
 
     def _tick(self, now: float) -> None:
         self._check_threads()
+        while self._to_cut:
+            self._to_cut.pop().cut()
         if self._allow.live is not self._live:
             self._live = self._allow.live
             self._cut_revoked()
@@ -128,13 +131,15 @@ class Server:
             del self._connections[routing_id]
 
     def _cut_revoked(self) -> None:
+        """Their sessions end now; the cut only lets them know."""
         for session in self._sessions.revoked(self._live):
             routing_id = session.peer.routing_id
             say(_log, logging.WARNING, f"{session.box} was revoked while connected", event="revoked")
             self._send([(routing_id, Refusal("revoked", "this box is not on the allow-list", 300.0))])
+            # Cut at the next tick, so that the Refusal, written by libzmq's own thread, gets out first.
             connection = self._connections.pop(routing_id, None)
             if connection is not None:
-                connection.cut()
+                self._to_cut.append(connection)
 
     def _send(self, replies: Iterable[Reply]) -> None:
         for routing_id, message in replies:

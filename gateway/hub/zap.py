@@ -36,7 +36,7 @@ class ZapThread(threading.Thread):
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], allow: AllowList) -> None:
         super().__init__(name="zap", daemon=True)
         self._allow = allow
-        self._stop = threading.Event()
+        self._stopping = threading.Event()
         self._said: dict[str, float] = {}
         self._unreadable = Condition(_log, "allow-list")
         self.counts: Counter[str] = Counter()
@@ -47,7 +47,7 @@ class ZapThread(threading.Thread):
     def run(self) -> None:
         """Serve until `stop`."""
         try:
-            while not self._stop.is_set():
+            while not self._stopping.is_set():
                 if self._socket.poll(_REFRESH_MS):
                     self._socket.send_multipart(self._answer(self._socket.recv_multipart()))
                 self._refresh()
@@ -56,7 +56,7 @@ class ZapThread(threading.Thread):
 
     def stop(self) -> None:
         """Stop and wait. A thread that never ran only closes its socket."""
-        self._stop.set()
+        self._stopping.set()
         if self.is_alive():
             self.join()
         self._socket.close()
