@@ -164,7 +164,11 @@ def _source(module: str) -> Path | None:
         spec = find_spec(top)
     except ValueError:
         return None
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
+    if spec is None:
+        return None
+    if not parts and spec.origin is not None:
+        return Path(spec.origin)
+    for folder in spec.submodule_search_locations or ():
         path = Path(folder, *parts)
         for source in (path.with_suffix(".py"), path / "__init__.py"):
             if source.is_file():

@@ -3,6 +3,7 @@
 import argparse
 
 from gateway.commands.sitefile import add_site
+from gateway.commands.wording import listed
 from gateway.compile import compiled
 from gateway.plan import Plan
 from gateway.ports.url import OPENABLE
@@ -41,7 +42,7 @@ def _lines(plan: Plan) -> list[str]:
             lines.append(f"    note: this version cannot open {scheme} ports; its sensors will stay silent")
         for sensor in port.sensors:
             gives = [f"{m.name} {m.unit}" for m in sensor.measures] + [f"{label}!" for label in sensor.labels]
-            lines.append(f"    sensor {sensor.number}: {sensor.name} ({sensor.driver}): {', '.join(gives)}")
+            lines.append(f"    sensor {sensor.number}: {sensor.name} ({sensor.driver}): {listed(gives)}")
             if sensor.commands:
                 lines.append(f"      commands: {', '.join(sensor.commands)}")
     if not plan.ports:

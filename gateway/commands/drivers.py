@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from gateway.catalogue import catalogue
+from gateway.commands.wording import listed
 
 
 class Drivers:
@@ -30,9 +31,7 @@ def _text(row: dict[str, Any]) -> str:
     if "error" in row:
         return f"{head}\n    BROKEN: {row['error']}"
     gives = [f"{m['name']} {m['unit']}" for m in row["measures"]]
-    if len(gives) > 12:
-        gives = [*gives[:12], f"and {len(gives) - 12} more"]
-    lines = [f"{head}  on {row['kind']} ports: {row['about']}", f"    measures: {', '.join(gives) or 'none'}"]
+    lines = [f"{head}  on {row['kind']} ports: {row['about']}", f"    measures: {listed(gives)}"]
     lines += [f"    commands: {', '.join(row['commands'])}"] if row["commands"] else []
     lines += [f"    settings: {', '.join(row['settings'])}"] if row["settings"] else []
     return "\n".join(lines)
