@@ -111,6 +111,16 @@ def test_without_apt_get_it_says_what_to_install(bare: Machine) -> None:
     assert "there is no apt-get here" in said.stderr
 
 
+def test_an_environment_of_somebody_elses_is_not_touched(bare: Machine) -> None:
+    theirs = bare.clone / ".venv" / "theirs"
+    theirs.parent.mkdir()
+    theirs.touch()
+    said = bare.run("dev", "setup")
+    assert said.returncode == 1
+    assert ".venv was not made by ./dev; move it away or delete it" in said.stderr
+    assert theirs.exists()
+
+
 class TestCi:
     """.ci/run, with a stand-in for ./dev."""
 
