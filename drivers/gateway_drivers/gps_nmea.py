@@ -78,11 +78,12 @@ class GpsNmea(SerialDriver):
         self._last = ""  # what ended the epoch before
         self._ender = ""  # what ended the two before, if they agree; empty: every sentence may be the last
         self._reported = False
-        self._moment: datetime | None = None  # newest full date and time heard
+        self._moment: datetime | None = None  # newest date and time known
         self._fix: int | None = None
         self._in_view: dict[str, int] = {}  # by talker
         self._cn0: list[float] = []
         self._survey = Survey()
+        self._names = [measure.name for measure in self.measures(self.settings)]
 
     def decode(self, frame: bytes) -> Values | None:
         """The reading that this sentence completes, if it completes one."""
@@ -140,7 +141,7 @@ class GpsNmea(SerialDriver):
             self._fix, self._in_view, self._cn0 = None, {}, []
         if self.settings.survey:
             self._surveyed(values)
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: values[name] for name in self._names if values.get(name) is not None}
 
     def _surveyed(self, values: dict[str, Value]) -> None:
         """Add the epoch to the average if it is a good fix; add the average to the reading if it is due."""
@@ -170,8 +171,10 @@ class GpsNmea(SerialDriver):
             self._moment = datetime.combine(day, at, UTC)
 
     def _utc(self) -> float | None:
-        """Unix time of the epoch: its time of day, on the day nearest to the last date heard."""
+        """Unix time of the epoch: its time of day, on the day that brings it nearest to the last one."""
         if self._moment is None or self._at is None:
             return None
         same_day = datetime.combine(self._moment.date(), self._at, UTC)
-        return (same_day + timedelta(days=round((self._moment - same_day) / timedelta(days=1)))).timestamp()
+        days = round((self._moment - same_day) / timedelta(days=1))
+        self._moment = same_day + timedelta(days=days)  # so that a date heard once lasts for ever
+        return self._moment.timestamp()

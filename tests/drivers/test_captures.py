@@ -12,11 +12,10 @@ import json
 from pathlib import Path
 
 import pytest
+from case_runner import in_steps, run
 
-from gateway.capture import Received, read_capture, read_header
-from gateway.driver import Advertisement, BadFrame, Driver, Edge, SerialDriver
+from gateway.capture import read_header
 from gateway.plugins import DRIVERS, find
-from gateway.records import quantum
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent for path in HERE.glob("*/*/capture.txt"))
@@ -41,39 +40,6 @@ def test_capture(case: Path) -> None:
 def header_of(case: Path) -> dict[str, str]:
     with (case / "capture.txt").open(encoding="ascii") as lines:
         return read_header(lines, case.name)
-
-
-def run(driver: Driver, capture: Path) -> tuple[list[tuple[float, dict]], int, int]:
-    """All readings with their times in seconds, frames refused, bytes skipped."""
-    framer = driver.framing.framer() if isinstance(driver, SerialDriver) else None
-    readings, bad = [], 0
-    with capture.open(encoding="ascii") as lines:
-        for entry in read_capture(lines, capture.name):
-            for frame in frames(driver, framer, entry.what):
-                try:
-                    values = driver.decode(frame)
-                except BadFrame:
-                    bad += 1
-                else:
-                    if values is not None:
-                        readings.append((entry.at_ns / 1e9, dict(values)))
-    return readings, bad + (framer.bad if framer else 0), framer.skipped if framer else 0
-
-
-def frames(driver, framer, what):
-    """What a port would hand to this driver of one entry of a capture."""
-    match what:
-        case Received(octets):
-            yield from framer.feed(octets)
-        case Advertisement(address=address) if address == driver.settings.address:
-            yield what
-        case Edge(line=line) if line == driver.settings.line:
-            yield what
-
-
-def in_steps(values: dict, steps: dict[str, float]) -> dict[str, int | None]:
-    """Raises KeyError for a measure that the driver did not declare: a bug in the driver."""
-    return {name: quantum(value, steps[name]) for name, value in values.items()}
 
 
 def test_every_serial_and_ble_driver_has_a_capture() -> None:
