@@ -85,9 +85,7 @@ def check_settings(
         settings = adapter.validate_json(json.dumps(written))
     except ValidationError as error:
         found = [_problem(e, settings_type, owner, beside, spoken) for e in error.errors(include_url=False)]
-        # A rule over the whole (in __post_init__) can only mean the one setting that was written.
-        only = tuple(spoken.get(name, name) for name in written) if len(written) == 1 else ()
-        return [p if p.path or p.on_key else replace(p, path=only) for p in found]
+        return [p if p.path or p.on_key else replace(p, path=_blamed(p.text, written, spoken)) for p in found]
     problems = _literal_secrets(settings_type, settings)
     if problems:
         return problems
@@ -116,6 +114,23 @@ def _not_plain(path: Path, value: Any) -> list[Problem]:
     if isinstance(value, list):
         return [p for n, each in enumerate(value) for p in _not_plain((*path, n), each)]
     return []
+
+
+def _blamed(text: str, written: Mapping[str, Any], spoken: Mapping[str, str]) -> Path:
+    """Which value an error of __post_init__ is about: the only one written, or the only one it quotes.
+
+    Such a rule looks at all settings, so pydantic cannot say. The empty path means the whole table.
+    """
+    quoted: list[Path] = []
+    for name, value in written.items():
+        path = (spoken.get(name, name),)
+        if isinstance(value, list):
+            quoted += [
+                (*path, n) for n, each in enumerate(value) if isinstance(each, str) and repr(each) in text
+            ]
+        elif len(written) == 1 or (isinstance(value, str) and repr(value) in text):
+            quoted.append(path)
+    return quoted[0] if len(quoted) == 1 else ()
 
 
 def _literal_secrets(settings_type: type, settings: Any) -> list[Problem]:

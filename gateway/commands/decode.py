@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 import tomllib
 from collections import Counter
@@ -78,13 +79,17 @@ class Decoding:
         self.counts["skipped"] = self._counting.skipped()
 
     def text(self, row: Mapping[str, Any]) -> str:
-        """A row for reading: time, where it came from, then values with their units."""
-        units = {measure.name: measure.unit for driver in self._drivers.values() for measure in driver.emits}
+        """A row for reading: time, where it came from, then values as they would travel, with units."""
+        measures = {m.name: m for driver in self._drivers.values() for m in driver.measures(driver.settings)}
         words = [f"{row['time_s']:12.6f} s"] if "time_s" in row else []
         for name, value in row.items():
-            if name != "time_s" and value is not None:
-                unit = units.get(name, "1")
-                words.append(f"{name} {value}" + (f" {unit}" if unit not in {"1", "bool"} else ""))
+            if name == "time_s" or value is None:
+                continue
+            measure = measures.get(name)
+            unit = f" {measure.unit}" if measure and measure.unit not in {"1", "bool"} else ""
+            if measure and isinstance(value, float):
+                value = f"{value:.{max(0, -math.floor(math.log10(measure.resolution)))}f}"
+            words.append(f"{name} {value}{unit}")
         return "  ".join(words)
 
     def _decoded(self, frame: Any) -> Values | None:
