@@ -6,7 +6,7 @@
     ├── BadFrame         bytes arrived but make no sense                 -> counted; the last few are kept
     ├── SpoolError       the disk refused                                -> core keeps what it can and says so
     ├── WireError        a peer sent something outside the protocol      -> counted, the connection is reset
-    ├── HubError         the hub cannot start or write its disk          -> stops the hub; boxes keep their records
+    ├── HubError         the hub cannot start or write its disk          -> stops the hub; boxes keep all
     └── BundleError      a model bundle is damaged or does not fit       -> that sensor runs without its model
 
 Anything else that leaves a driver is a bug: it kills that worker, loudly, alone.

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,7 +114,7 @@ class _Connection:
         self.state = "starting"
         self.counters: Counter[str] = Counter()
         self._folder = state_folder
-        self._new_session = lambda: Session(role, logs, epoch, tables, clock)
+        self._new_session: Callable[[], Session] = lambda: Session(role, logs, epoch, tables, clock)
         self._session: Session | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
@@ -267,7 +267,7 @@ class _Connection:
         poller.unregister(self._socket)
         if self._monitor is not None:
             poller.unregister(self._monitor)
-            self._socket.disable_monitor()  # type: ignore[no-untyped-call]
+            self._socket.disable_monitor()
             self._monitor.close(linger=0)
         self._socket.close(linger=0)
         self._socket = self._monitor = self._session = None
