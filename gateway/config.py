@@ -21,6 +21,7 @@ from gateway.plan import Plan, PortPlan, SensorPlan, SpoolPlan
 from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found, nearest, unknown
 from gateway.ports.url import SCHEMES, parse_port
 from gateway.reading import SENSOR_NAME
+from gateway.spool import SEGMENT_BYTES
 from gateway.stagelist import StageList
 from gateway.validate import Checked, check_settings, shown
 from gateway.wire import TABLE_MAX
@@ -29,6 +30,9 @@ TOP_KEYS: Final = ("box", "state", "spool", "sensor")
 SENSOR_KEYS: Final = ("driver", "port", "stages")
 PORTS_MAX: Final = 255  # a port's number is one byte on the link; 255 is the supervisor
 FILE_MAX: Final = 1 << 20  # bytes of a site file
+QUOTA_MIN: Final = tuple(
+    2 * size >> 20 for size in SEGMENT_BYTES
+)  # MiB, by lane: one segment in use, one spare
 QUOTA_MAX: Final = 1 << 20  # MiB in one lane
 
 _NAME_RULE: Final = "must be 1 to 32 of a-z, 0-9 and -, and begin with a letter"
@@ -111,12 +115,12 @@ class _Site:
         quota = spool.get("quota_mib", list(SpoolPlan().quota_mib))
         if isinstance(quota, list) and [type(mib) for mib in quota] == [int] * 4:
             alert, state, telemetry, bulk = quota
-            if min(quota) >= 1 and max(quota) <= QUOTA_MAX:
+            if all(low <= mib <= QUOTA_MAX for low, mib in zip(QUOTA_MIN, quota, strict=True)):
                 return SpoolPlan(quota_mib=(alert, state, telemetry, bulk))
         self._findings.at_value(
             ("spool", "quota_mib"),
-            "quota_mib must be four whole numbers of MiB, from 1, for alerts, state, telemetry and bulk, "
-            f"like [64, 64, 512, 32], not {shown(quota)}",
+            "quota_mib must be four whole numbers of MiB for alerts, state, telemetry and bulk, "
+            f"from {list(QUOTA_MIN)}, not {shown(quota)}",
         )
         return SpoolPlan()
 

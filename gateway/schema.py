@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from gateway.config import QUOTA_MAX
+from gateway.config import QUOTA_MAX, QUOTA_MIN
 from gateway.errors import ConfigError, GatewayError
 from gateway.plan import SpoolPlan
 from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found
@@ -27,7 +27,7 @@ _SECRET: Final = "^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"  # noqa: S105  a patt
 
 def site_schema(drivers: Iterable[Plugin], stages: Iterable[Plugin]) -> dict[str, Any]:
     """The schema for these drivers and stages."""
-    quota = {"type": "integer", "minimum": 1, "maximum": QUOTA_MAX}
+    quotas = [{"type": "integer", "minimum": low, "maximum": QUOTA_MAX} for low in QUOTA_MIN]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "pole-gateway site file",
@@ -43,7 +43,7 @@ def site_schema(drivers: Iterable[Plugin], stages: Iterable[Plugin]) -> dict[str
                 "properties": {
                     "quota_mib": {
                         "type": "array",
-                        "items": quota,
+                        "prefixItems": quotas,
                         "minItems": 4,
                         "maxItems": 4,
                         "default": list(SpoolPlan().quota_mib),

@@ -38,7 +38,7 @@ def test_a_whole_site_becomes_a_plan(tmp_path):
         box = "elm-st-0042"
         state = "keep/here"
         [spool]
-        quota_mib = [1, 2, 3, 4]
+        quota_mib = [2, 3, 16, 17]
         [sensor.air]
         driver = "sds011"
         port = "serial:usb-1a86:7523"
@@ -60,7 +60,7 @@ def test_a_whole_site_becomes_a_plan(tmp_path):
     plan = read_site(site)
     assert plan.box == "elm-st-0042"
     assert plan.state == tmp_path / "keep/here"
-    assert plan.spool.quota_mib == (1, 2, 3, 4)
+    assert plan.spool.quota_mib == (2, 3, 16, 17)
     urls = [port.url for port in plan.ports]
     replay = f"replay:{tmp_path}/street%20night.capture?speed=max"
     assert urls == ["serial:usb-1a86:7523", replay, "serial:/dev/serial0"]
