@@ -151,6 +151,10 @@ class SerialDriver(Driver):
     ask: ClassVar[bytes] = b""
     every_s: ClassVar[float] = 0.0
 
+    def line_for(self) -> str:
+        """The line as this sensor needs it: `line`, unless its settings name another speed."""
+        return self.line
+
     def greet(self) -> Iterator[bytes] | None:
         """Bytes to send once, in order, when the port was opened; None for a device that just talks."""
         return None

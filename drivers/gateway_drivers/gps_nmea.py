@@ -9,7 +9,7 @@ never counts, and no field is believed that is not a number in its range.
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Interval
 
@@ -44,12 +44,15 @@ _SURVEYED: Final = (1, 2, 3, 4, 5)  # 6 is dead reckoning
 
 @dataclass(frozen=True)
 class GpsNmeaSettings(Settings):
-    """`survey`: average the fixes of a fixed pole, report the mean once it rests on `survey_min` of them.
+    """`baud`: the receiver's speed; 9600 is usual, 4800 is NMEA's own, many modules leave the factory at 38400.
+
+    `survey`: average the fixes of a fixed pole, report the mean once it rests on `survey_min` of them.
 
     The average begins anew whenever the port is opened: a receiver that was unplugged may have been moved.
     `sky`: also report what the antenna sees, to judge its place.
     """
 
+    baud: Literal[4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800] = 9600
     survey: bool = False
     survey_min: Annotated[int, Interval(ge=2, le=1_000_000)] = 3600
     survey_hdop_max: Annotated[float, Interval(gt=0, le=50)] = 5.0
@@ -63,6 +66,10 @@ class GpsNmea(SerialDriver):
     framing = Lines()
     emits = _POSITION + _SKY + _SURVEY
     settings: GpsNmeaSettings
+
+    def line_for(self) -> str:
+        """The settings know the receiver's speed."""
+        return f"{self.settings.baud} 8n1"
 
     @classmethod
     def measures(cls, settings: Settings) -> tuple[Measure, ...]:

@@ -65,7 +65,7 @@ class SerialPort:
     async def open(self) -> None:
         """Find the device, open it for this process alone, greet it, begin to ask it if it is polled."""
         self._seen = look(self._place)
-        self._tty = _open_tty(find_device(self._place), self._driver.line)
+        self._tty = _open_tty(find_device(self._place), self._driver.line_for())
         self._fd = self._tty.fileno()
         self._framer = self._driver.framing.framer()
         self._chunks.clear()

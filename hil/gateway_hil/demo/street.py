@@ -48,6 +48,7 @@ port = "serial:{folder}/lamp"
 driver = "bthome"
 port = "replay:{folder}/yard.txt?loop=1"
 address = "{thermometer}"
+measures = ["temperature", "humidity", "battery"]
 
 [sensor.microphone]
 driver = "microphone"
