@@ -39,8 +39,9 @@ class Record:
         parser.add_argument(
             "file", metavar="FILE", type=Path, help="the capture to write; must not be there yet"
         )
-        parser.add_argument("--driver", help="the driver whose line settings and questions to use")
-        parser.add_argument("--line", help=f'line settings of a port without a driver (default: "{_LINE}")')
+        opened = parser.add_mutually_exclusive_group()
+        opened.add_argument("--driver", help="the driver whose line settings and questions to use")
+        opened.add_argument("--line", help=f'line settings of a port without a driver (default: "{_LINE}")')
         parser.add_argument("--seconds", type=float, help="stop after so long (default: at Ctrl-C)")
         parser.add_argument("--device", default="", help="what it is, for the capture's header")
         parser.add_argument("--where", default="", help="where it was recorded, for the capture's header")
