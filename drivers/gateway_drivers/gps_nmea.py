@@ -44,7 +44,7 @@ _SURVEYED: Final = (1, 2, 3, 4, 5)  # 6 is dead reckoning
 
 @dataclass(frozen=True)
 class GpsNmeaSettings(Settings):
-    """`baud`: the receiver's speed; 9600 is usual, 4800 is NMEA's own, many modules leave the factory at 38400.
+    """`baud`: the receiver's speed; 9600 is usual, 4800 the standard's own, 38400 common on new modules.
 
     `survey`: average the fixes of a fixed pole, report the mean once it rests on `survey_min` of them.
 
