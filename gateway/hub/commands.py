@@ -100,11 +100,12 @@ def _run(arguments: argparse.Namespace) -> int:
     from gateway.hub.run import RunningHub
     from gateway.log import start_logging
 
+    folder = _folder(arguments)
     start_logging("hub")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with RunningHub(_folder(arguments)) as hub:
+    with RunningHub(folder) as hub:
         hub.serve(stop, arguments.ready_fd)
     return 0
 

@@ -4,6 +4,7 @@ Every failure is told apart as far as the network lets us, since it is read by s
 """
 
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -88,7 +89,9 @@ def _ask(keys: BoxKeys, hub: HubAddress, request: Request, timeout_s: float) -> 
 def _wait_for_door(monitor: _Socket, hub: HubAddress, timeout_s: float) -> None:
     """Return once the encrypted connection stands. Raises ConfigError that says how far it came."""
     reached = False
-    while monitor.poll(int(timeout_s * 1000)):
+    until = time.monotonic() + timeout_s
+    # The monitor reports every try, so it is the deadline that ends this, not silence.
+    while monitor.poll(max(0, int((until - time.monotonic()) * 1000))):
         event = recv_monitor_message(monitor)["event"]
         reached = reached or event == _CONNECTED
         if event == _DONE:
