@@ -110,8 +110,8 @@ class LinkClient:
                 pause_s = 0.02
                 await self._lost.wait()
                 self._core.breaks("core is away; records wait in this worker")
-            except OSError as error:
-                self._core.breaks(f"core is away ({error.strerror}); records wait in this worker")
+            except OSError:  # not listening yet, or not any more
+                self._core.breaks("core is away; records wait in this worker")
             finally:
                 self._disconnect()
             await asyncio.sleep(pause_s)

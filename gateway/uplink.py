@@ -205,7 +205,8 @@ class _Connection:
             elif self._reached:
                 raise WireError(
                     "handshake",
-                    "something answers at the hub's address but not with the key this box was enrolled with",
+                    "something answers at the hub's address, but not as the hub this box was enrolled with: "
+                    "is the hub running, and is its key still the same?",
                 )
             else:
                 raise WireError("unreachable", "nothing answers at the hub's address")

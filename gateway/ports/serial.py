@@ -67,7 +67,6 @@ class SerialPort:
         self._seen = look(self._place)
         self._tty = _open_tty(find_device(self._place), self._driver.line_for())
         self._fd = self._tty.fileno()
-        self._framer = self._driver.framing.framer()
         self._chunks.clear()
         self._out.clear()
         self._gone = None
@@ -133,7 +132,7 @@ class SerialPort:
             self._chunks.clear()
             tty, self._tty = self._tty, None
             tty.close()
-        self._framer = self._driver.framing.framer()
+        self._framer = self._driver.framing.framer()  # half a frame never meets what comes after
 
     def _read(self) -> None:
         """The loop's callback: one read, one stamp."""

@@ -116,7 +116,7 @@ def test_a_box_with_the_wrong_hub_key_says_so_and_delivers_when_it_is_mended(
     pole.core.start()
     put(pole, sensor, range(5))
     until("refused", lambda: states(pole) == {"handshake"}, 40)
-    assert len([w for w in warnings(pole) if "not with the key" in w]) == 2
+    assert len([w for w in warnings(pole) if "not as the hub" in w]) == 2
     assert not pole.index("SELECT 1 FROM records") if (pole.hub_folder / "index.sqlite").exists() else True
     write_enrolment(path, right)
     until("delivered", lambda: pole.status()["lanes"]["telemetry"]["acked"] == 5)

@@ -19,7 +19,6 @@ from gateway_hil.demo.timeline import Timeline
 
 SAME_SHOT_S: Final = 0.08  # an event this close to a shot's first sample is that shot
 LABEL: Final = "gunshot"
-_AFTER_FAULT_S: Final = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +172,7 @@ def _latencies(
         shot
         for shot in story.shots
         if not any(
-            f.at_s - 1 < shot < f.at_s + f.for_s + _AFTER_FAULT_S for f in story.faults if f.verb != "unplug"
+            f.at_s - 1 < shot < f.at_s + f.for_s + f.felt_s for f in story.faults if f.verb != "unplug"
         )
     ]
     to_spool = [(when - shot) * 1000 for shot in calm for at, when in kept if abs(at - shot) <= SAME_SHOT_S]

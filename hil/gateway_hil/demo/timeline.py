@@ -15,6 +15,7 @@ class Fault:
     verb: str  # unplug, cut, kill
     victim: str  # sensor or process
     for_s: float
+    felt_s: float  # how long after it things may still be slower than usual
     text: str
 
 
@@ -35,11 +36,11 @@ def timeline(seconds: float) -> Timeline:
     kill_microphone, kill_core, kill_hub = 0.48 * seconds, 0.62 * seconds, 0.76 * seconds
     cut = 0.22 * seconds
     faults = (
-        Fault(0.10 * seconds, "unplug", "light", 2.0, "light sensor unplugged for 2 s"),
-        Fault(cut, "cut", "uplink", cut_s, f"uplink cut for {cut_s:.0f} s"),
-        Fault(kill_microphone, "kill", "worker microphone", 0.0, "SIGKILL to the microphone's worker"),
-        Fault(kill_core, "kill", "core", 0.0, "SIGKILL to core"),
-        Fault(kill_hub, "kill", "hub", 0.0, "SIGKILL to the hub"),
+        Fault(0.10 * seconds, "unplug", "light", 2.0, 0.0, "light sensor unplugged for 2 s"),
+        Fault(cut, "cut", "uplink", cut_s, 5.0, f"uplink cut for {cut_s:.0f} s"),
+        Fault(kill_microphone, "kill", "worker microphone", 0.0, 2.0, "SIGKILL to the microphone's worker"),
+        Fault(kill_core, "kill", "core", 0.0, 2.0, "SIGKILL to core"),
+        Fault(kill_hub, "kill", "hub", 0.0, 4.0, "SIGKILL to the hub"),
     )
     shots = (
         0.06 * seconds,
