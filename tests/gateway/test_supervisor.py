@@ -24,7 +24,7 @@ from gateway.supervisor import Supervisor, WorkerCommand
 QUICK = RestartPolicy(
     first_s=0.01, longest_s=0.04, well_s=5, deaths=3, within_s=60, parked_s=60, silent_s=20, stop_s=5
 )
-LIVES = 'while :; do echo >&"$1"; read -t 0.2 line; done'  # bash: heartbeats for ever, ends on SIGTERM
+LIVES = 'while :; do echo >&"$1"; sleep 0.1; done'  # bash: heartbeats for ever, ends on SIGTERM
 
 
 def shell(script: str) -> WorkerCommand:
@@ -134,6 +134,17 @@ async def test_a_worker_that_is_silent_is_killed_and_counted(plan: Plan) -> None
     assert supervisor.keepers[0].killed_silent == 1
 
 
+@pytest.mark.slow
+@in_loop
+async def test_a_worker_that_is_heard_lives_on(plan: Plan) -> None:
+    policy = RestartPolicy(first_s=0.01, silent_s=0.5)
+    async with supervising(plan, shell(LIVES), policy) as supervisor:
+        await until(lambda: supervisor.keepers[0]._child is not None)
+        started_s = supervisor.keepers[0]._child.started_s
+        await until(lambda: supervisor.keepers[0]._child.heard_s > started_s + 1.0)
+    assert supervisor.keepers[0].restarts == 0
+
+
 @in_loop
 async def test_a_worker_that_ignores_sigterm_is_killed_at_the_stop(plan: Plan) -> None:
     ready = plan.state / "ready"
@@ -193,7 +204,10 @@ async def test_the_whole_unit_restarts_a_killed_worker_and_stops_cleanly(tmp_pat
     [again] = children(unit.pid)
     assert again != worker
     unit.terminate()
-    assert await asyncio.to_thread(unit.wait) == 0
+    _, logged = await asyncio.to_thread(unit.communicate)
+    assert unit.returncode == 0
+    assert b"worker stopped" in logged
+    assert b"supervisor stopped" in logged
     with pytest.raises(ProcessLookupError):
         os.kill(again, 0)
     core.close()
@@ -202,7 +216,7 @@ async def test_the_whole_unit_restarts_a_killed_worker_and_stops_cleanly(tmp_pat
 def start_unit(plan: Plan) -> subprocess.Popen[bytes]:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent / "aids")}
     command = [sys.executable, "-m", "gateway.supervisor", str(plan.state / "plan.json")]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
 
 
 def children(pid: int) -> list[int]:

@@ -14,6 +14,7 @@ from loops import in_loop, until
 from plug import Plug
 from stand_in import Core, one_port, sensor_plan
 
+from gateway.badframes import BadFrames
 from gateway.capture import Received, read_capture, read_header
 from gateway.errors import ConfigError
 from gateway.plan import Plan, StagePlan
@@ -131,6 +132,7 @@ async def test_checksums_that_fail_in_the_framing_are_told_too(state: Path) -> N
         await core.until(lambda records: len(records) >= 1)
         worker._tell_bad_frames(0)
         await core.until(lambda records: len(records) >= 2)
+        worker._tell_bad_frames(10**15)
     core.close()
     plug.pull()
     assert [(health["code"], health["count"]) for health in core.of(Kind.HEALTH)] == [("bad_frames", 1)]
@@ -260,8 +262,9 @@ async def test_a_full_speed_replay_waits_for_core_and_drops_nothing(state: Path,
     log = state / "long.log"
     log.write_bytes(b"".join(b"%d\n" % n for n in range(2000)))
     plan = one_port(state, f"replay:{log}?speed=max", "serial", sensor_plan(1, "well", Number))
-    core = Core(plan)
-    async with working(plan):
+    async with working(plan) as worker:
+        await until(lambda: worker._link.held > 512)
+        core = Core(plan)
         records = await core.until(lambda records: len(records) == 2000)
     core.close()
     assert [record["values"]["level"] for record in records] == list(range(2000))
@@ -278,6 +281,7 @@ async def test_what_core_was_too_long_away_for_is_dropped_counted_and_told(state
         worker._tell_dropped()
         core = Core(plan)
         await core.until(lambda records: len(records) == 3)
+        worker._tell_dropped()
     core.close()
     assert [record["values"]["level"] for record in core.of(Kind.READING)] == [0, 1]
     [health] = core.of(Kind.HEALTH)
@@ -396,3 +400,16 @@ def test_progress_of_another_boot_says_nothing(tmp_path: Path) -> None:
     progress = Progress(path, b"boot-two")
     assert progress.before_ns is None
     progress.close()
+
+
+def test_bad_frames_are_told_at_most_once_a_minute(tmp_path: Path) -> None:
+    bad = BadFrames(tmp_path / "bad", "number")
+    second = 10**9
+    assert bad.due(0) == {}
+    bad.add("well", 0, b"x")
+    assert bad.due(second) == {"well": 1}
+    bad.add("well", second, b"y")
+    bad.count("well", 2)
+    assert bad.due(60 * second) == {}
+    assert bad.due(61 * second) == {"well": 3}
+    assert bad.due(200 * second) == {}

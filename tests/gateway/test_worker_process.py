@@ -102,7 +102,12 @@ async def test_a_bug_in_a_driver_is_logged_with_its_trace(state: Path) -> None:
 @in_loop
 async def test_a_plan_that_does_not_fit_is_one_plain_line(state: Path) -> None:
     sensor = sensor_plan(1, "well", Number, unknown_setting=5)
-    logged = await ended(worker := start(one_port(state, log_of(state), "serial", sensor)))
+    mine, theirs = os.pipe()
+    worker = start(one_port(state, log_of(state), "serial", sensor), str(theirs), pass_fds=(theirs,))
+    os.close(theirs)
+    logged = await ended(worker)
+    assert os.read(mine, 10) == b"."  # heard before anything that takes long
+    os.close(mine)
     assert worker.returncode == 2
     assert len(logged) == 1
     assert "compile it again" in logged[0]["text"]
@@ -152,10 +157,8 @@ PARENT = """
 import os, subprocess, sys, time
 from gateway.process import child_environment
 
-mine, theirs = os.pipe()
-command = [sys.executable, "-m", "gateway.worker", sys.argv[1], "0", str(theirs)]
-worker = subprocess.Popen(command, pass_fds=(theirs,), env=child_environment())
-os.read(mine, 1)
+command = [sys.executable, "-m", "gateway.worker", sys.argv[1], "0"]
+worker = subprocess.Popen(command, env=child_environment())
 print(worker.pid, flush=True)
 time.sleep(60)
 """
@@ -163,12 +166,13 @@ time.sleep(60)
 
 @in_loop
 async def test_a_worker_dies_with_its_parent(state: Path) -> None:
-    plan = one_port(state, log_of(state), "serial", sensor_plan(1, "well", Number))
+    plan = one_port(state, log_of(state, "1"), "serial", sensor_plan(1, "well", Number))
     core = Core(plan)
     process = run_code(PARENT, plan)
     assert process.stdout is not None
     pid = int(await asyncio.to_thread(process.stdout.readline))
     pidfd = os.pidfd_open(pid)
+    await core.until(lambda records: len(records) == 1)
     process.kill()
     process.communicate()
     gone = asyncio.Event()
