@@ -27,7 +27,7 @@ _PICTURE_TOLERANCE: Final = 0.01  # of -1..1, i.e. 0.3 dB: what another libm or 
 
 
 @dataclass(frozen=True, slots=True)
-class RunnerInfo:
+class RunnerFacts:
     """What runs a model: for `gateway doctor`, logs and model cards."""
 
     runtime: str
@@ -84,9 +84,9 @@ class Runner:
         y: npt.NDArray[Any] = self._interpreter.get_tensor(self._output)
         return y
 
-    def info(self) -> RunnerInfo:
+    def info(self) -> RunnerFacts:
         """Runtime, its version, machine, and the tensors' shapes."""
-        return RunnerInfo(
+        return RunnerFacts(
             self._runtime,
             version(self._runtime),
             platform.machine(),
