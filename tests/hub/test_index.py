@@ -142,6 +142,7 @@ def test_unreadable_batch_is_kept_aside_and_the_rest_goes_on(folder: HubFolder, 
         [99, 1, 5],
         [Kind.READING, 7, 5],
         [Kind.READING, 1, "text"],
+        [Kind.READING, 1, 5, "text"],  # a text times a whole resolution would be a text
         [Kind.READING, 1, [1, 2]],
         [Kind.HEALTH, 1, 1, None, b"bytes"],
         [Kind.GAP, 1],

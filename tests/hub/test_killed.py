@@ -4,9 +4,11 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from hub_box import Box, batch
 from gateway.hub.audit import audit
 from gateway.hub.folder import HubFolder
 from gateway.hub.query import Filter, find, up_to_date
+from gateway.hub.run import RunningHub
 from gateway.wire import Ack, Frame, Gap, Refusal, Welcome
 
 _KILLS = 12
@@ -130,6 +133,21 @@ def test_killed_hub_keeps_what_it_acked_exactly_once(box: Box, folder: HubFolder
     assert account.balanced, account.plain()
     assert account.lanes[0].declared_gaps == len(declared)
     assert sender.acked > 100
+
+
+@pytest.mark.slow
+def test_welcome_promises_only_what_is_on_the_disk(box: Box, folder: HubFolder, hub: RunningHub) -> None:
+    box.connect()
+    box.hello()
+    with closing(sqlite3.connect(folder.journal, isolation_level=None)) as journal:
+        for first in range(1, 200, 10):
+            box.frame(first, 10)  # telemetry: its commit may wait for 20 ms
+            answer = box.hello()  # and this asks before
+            while not isinstance(answer, Welcome):
+                answer = box.receive()
+            box.session = answer.session
+            on_disk = journal.execute("SELECT coalesce(max(last_seq), 0) FROM heads").fetchone()[0]
+            assert answer.acked[2] <= on_disk
 
 
 @pytest.mark.slow

@@ -140,6 +140,8 @@ def test_routing_id_is_no_identity(desk: Desk) -> None:
     session = desk.hello().session
     thief = Peer(PEER.routing_id, "key-2")
     assert _code(desk.tell(_frame(session, 1, 1), thief)) == "no_session"
+    replies = desk.sessions.receive(thief, pack_message(_frame(session, 1, 1)), {"key-2": "elm-1"}, 0.0)
+    assert _code(replies[0][1]) == "no_session", "not even with another key of the same box"
     assert desk.tell(_frame(session, 1, 1)) is None, "the owner's session goes on"
 
 

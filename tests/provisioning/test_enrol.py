@@ -72,7 +72,9 @@ def test_token_works_once_for_another_box_and_again_for_the_same(
 ) -> None:
     code, first, second = token(), make_keys("elm-1"), make_keys("elm-2")
     assert _ask(folder, first, code) == Accepted("elm-1", "hub")
-    assert _code(_ask(folder, second, code)) == "used"
+    refused = _ask(folder, second, code)
+    assert isinstance(refused, Refused)
+    assert (refused.code, "by another box" in refused.text) == ("used", True)
     assert _ask(folder, first, code) == Accepted("elm-1", "hub"), "the first answer may have got lost"
     assert _code(_ask(folder, replace(first, box="elm-3"), code)) == "used"
 

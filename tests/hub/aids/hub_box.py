@@ -22,7 +22,7 @@ TABLE: dict[str, Any] = {
             "number": 1,
             "name": "air",
             "driver": "sds011",
-            "measures": [["pm2_5", "ug/m3", 0.1]],
+            "measures": [["pm2_5", "ug/m3", 0.1], ["count", "1", 1.0]],
             "labels": ["shot"],
             "commands": [],
         }
