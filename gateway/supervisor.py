@@ -97,7 +97,14 @@ class Keeper:
         except OSError as error:
             self._condition.breaks(f"cannot be started ({error.strerror}); free some memory or processes")
             return 0.0
-        say(_log, logging.INFO, "worker started", port=self._port.number, url=self._port.url, pid=child.pid)
+        say(
+            _log,
+            logging.INFO,
+            "worker started",
+            port=self._port.number,
+            url=self._port.url,
+            worker_pid=child.pid,
+        )
         try:
             well = loop.call_later(self._policy.well_s, self._condition.heals)
             try:
@@ -111,7 +118,7 @@ class Keeper:
             )
             facts = {
                 "port": self._port.number,
-                "pid": child.pid,
+                "worker_pid": child.pid,
                 "status": status,
                 "lived_s": round(lived_s, 1),
             }
