@@ -1,10 +1,12 @@
 """What happens when in the demo: shots, bangs that are none, and faults. Times are seconds of the scene."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Final
 
 SHORTEST_S: Final = 25.0
-KINDS_OF_BANG: Final = ("door", "firework", "clap", "glass")
+_SHORT: Final = ("door", "clap", "glass", "knock", "horn")  # over within a second
+_LONG: Final = "firework"  # crackles on for seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,18 @@ def timeline(seconds: float) -> Timeline:
         0.88 * seconds,
         0.88 * seconds + 0.6,
     )
-    bangs = tuple(
-        (at * seconds, KINDS_OF_BANG[n % len(KINDS_OF_BANG)])
-        for n, at in enumerate((0.02, 0.12, 0.43, 0.53, 0.66, 0.73, 0.84, 0.94))
+    return Timeline(
+        seconds, shots, _between(shots), faults, ((0.14 * seconds, "on"), (0.82 * seconds, "off"))
     )
-    return Timeline(seconds, shots, bangs, faults, ((0.14 * seconds, "on"), (0.82 * seconds, "off")))
+
+
+def _between(shots: tuple[float, ...]) -> tuple[tuple[float, str], ...]:
+    """A bang in every pause that is long enough for it to be over; the longest gets the firework."""
+    pauses = [(before, after - before) for before, after in itertools.pairwise(shots) if after - before > 2.0]
+    longest = max(pauses, key=lambda pause: pause[1])
+    bangs = []
+    for n, pause in enumerate(pauses):
+        begins, length = pause
+        kind = _LONG if pause == longest and length > 5.0 else _SHORT[n % len(_SHORT)]
+        bangs.append((begins + min(0.9, length / 3), kind))
+    return tuple(bangs)
