@@ -215,18 +215,32 @@ class Peer:
         self.who = ""
         self.number = 0
         self.incarnation = 0
+        self._owed: dict[int, int] = {}  # lane -> n that a full socket did not take
 
     def kept(self, lane: int, n: int) -> None:
-        """Tell the worker that all up to n is on disk. A full socket is no matter: a later one says more."""
-        self._tell(["K", lane, n])
+        """Tell the worker that all up to n is on disk; later, if it is too slow to read now."""
+        if self._owed or not self._tell(["K", lane, n]):
+            self._owed[lane] = n
+            asyncio.get_running_loop().add_writer(self._socket.fileno(), self._pay)
 
-    def _tell(self, fields: list[Any]) -> None:
+    def _pay(self) -> None:
+        """The socket takes more: say what is owed, of each lane only the last."""
+        while self._owed:
+            lane, n = next(iter(self._owed.items()))
+            if not self._tell(["K", lane, n]) or not self._owed:
+                return  # still full, or gone
+            del self._owed[lane]
+        asyncio.get_running_loop().remove_writer(self._socket.fileno())
+
+    def _tell(self, fields: list[Any]) -> bool:
+        """Send one packet; False if the socket is full."""
         try:
             self._socket.send(msgpack.packb(fields))
         except BlockingIOError:
-            self._server.counters["kept_unsent"] += 1
+            return False
         except OSError:
             self._server.drop(self)
+        return True
 
     def read(self) -> None:
         """Take one packet; a packet outside the protocol ends the connection, counted."""
@@ -269,7 +283,9 @@ class Peer:
 
     def close(self) -> None:
         """Close the socket."""
+        self._owed.clear()
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        asyncio.get_running_loop().remove_writer(self._socket.fileno())
         self._socket.close()
 
 

@@ -59,7 +59,7 @@ class RunningHub:
         self._zap.start()
         router = bound_router(context, keys, folder.bind, FLEET, FRAME_MAX)
         opened.callback(router.close)
-        check_door(context, folder.bind, keys.curve_public)
+        check_door(context, folder.bind, keys.curve_public, self._zap.expect)
         enrol_router = bound_router(context, keys, folder.enrol_bind, ENROL, MAXMSGSIZE)
         self._enrol = EnrolThread(enrol_router, folder.registry, keys, folder.name)
         opened.callback(self._enrol.stop)

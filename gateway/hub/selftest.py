@@ -4,6 +4,7 @@ CURVE without a working ZAP handler admits any key, silently. A hub in that stat
 it is not enough to believe that the handler was started.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import zmq
@@ -16,11 +17,21 @@ _REFUSED: Final = zmq.EVENT_HANDSHAKE_FAILED_AUTH
 _ADMITTED: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED
 
 
-def check_door(context: zmq.Context[zmq.Socket[bytes]], endpoint: str, hub_key: str) -> None:
-    """Connect to `endpoint` with a fresh key. Raises HubError unless the hub refuses it."""
+def check_door(
+    context: zmq.Context[zmq.Socket[bytes]],
+    endpoint: str,
+    hub_key: str,
+    announce: Callable[[str], None] = lambda key: None,
+) -> None:
+    """Connect to `endpoint` with a fresh key. Raises HubError unless the hub refuses it.
+
+    `announce` is told the key first, so that the refusal need not be reported as a stranger's.
+    """
+    public, secret = zmq.curve_keypair()
+    announce(public.decode())
     socket = context.socket(zmq.DEALER)
     socket.linger = 0
-    socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+    socket.curve_publickey, socket.curve_secretkey = public, secret
     socket.curve_serverkey = hub_key.encode()
     monitor = socket.get_monitor_socket(_REFUSED | _ADMITTED)
     try:

@@ -129,6 +129,33 @@ def test_noise_ends_that_connection_only(tmp_path: Path, packet: bytes) -> None:
     asyncio.run(scene())
 
 
+def test_a_worker_too_slow_to_read_is_told_the_last_kept_when_it_reads(tmp_path: Path) -> None:
+    async def scene() -> None:
+        core = Core(tmp_path / "core.sock")
+        slow = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        slow.setblocking(False)
+        slow.connect(str(tmp_path / "core.sock"))
+        slow.send(msgpack.packb(["H", 1, "worker", 0, 5]))
+        slow.send(msgpack.packb(["P", 2, 1, [[0, b"x"]]]))
+        await core.until_arrived()
+        peer = core.server.by_incarnation[5]
+        for n in range(2, 20_000):  # far more than a socket holds
+            peer.kept(2, n)
+        told = []
+        async with asyncio.timeout(5):
+            while not told or told[-1] != ["K", 2, 19_999]:
+                told.append(
+                    msgpack.unpackb(
+                        await asyncio.get_running_loop().sock_recv(slow, 100), strict_map_key=False
+                    )
+                )
+        assert len(told) < 19_999  # of what was owed, only the last was said
+        slow.close()
+        core.server.close()
+
+    asyncio.run(scene())
+
+
 def test_status_is_answered(tmp_path: Path) -> None:
     async def scene() -> None:
         core = Core(tmp_path / "core.sock")
