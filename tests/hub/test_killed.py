@@ -155,7 +155,7 @@ def test_terminated_hub_ends_cleanly_with_its_log_in_json(folder: HubFolder) -> 
     hub = HubProcess(folder)
     assert hub.end(signal.SIGTERM) == 0
     lines = [json.loads(line) for line in (folder.path / "log").read_text().splitlines()]
-    assert [line["event"] for line in lines] == ["refused", "ready", "stopped"]
+    assert [line["event"] for line in lines] == ["ready", "stopped"]
     assert json.loads((folder.path / "status.json").read_text())["running"] is False
 
 
