@@ -14,7 +14,6 @@ from loops import in_loop, until
 from plug import Plug
 from stand_in import Core, one_port, sensor_plan
 
-from gateway.badframes import BadFrames
 from gateway.capture import Received, read_capture, read_header
 from gateway.errors import ConfigError
 from gateway.plan import Plan, StagePlan
@@ -381,35 +380,3 @@ def test_a_plan_that_does_not_fit_what_is_installed_is_a_config_error(state: Pat
         plan = one_port(state, "replay:x", "serial", sensor)
         with pytest.raises(ConfigError, match=words):
             Worker(plan, plan.ports[0])
-
-
-def test_progress_of_another_boot_says_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "progress"
-    progress = Progress(path, b"boot-one")
-    assert progress.before_ns is None
-    progress.set(12345)
-    progress.close()
-    assert path.read_bytes() == b"boot-one" + (12345).to_bytes(8, "little")
-    progress = Progress(path, b"boot-one")
-    assert progress.before_ns == 12345
-    progress.close()
-    progress = Progress(path, b"boot-two")
-    assert progress.before_ns is None
-    progress.close()
-    path.write_bytes(b"cut")
-    progress = Progress(path, b"boot-two")
-    assert progress.before_ns is None
-    progress.close()
-
-
-def test_bad_frames_are_told_at_most_once_a_minute(tmp_path: Path) -> None:
-    bad = BadFrames(tmp_path / "bad", "number")
-    second = 10**9
-    assert bad.due(0) == {}
-    bad.add("well", 0, b"x")
-    assert bad.due(second) == {"well": 1}
-    bad.add("well", second, b"y")
-    bad.count("well", 2)
-    assert bad.due(60 * second) == {}
-    assert bad.due(61 * second) == {"well": 3}
-    assert bad.due(200 * second) == {}
