@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from gateway.bundle import find_bundle, load_bundle, read_manifest
-from gateway.errors import ConfigError
+from gateway.errors import BundleError
 from gateway.features import as_sound, resample
 from gateway.inference import load_runner
 from gateway.media import Block, Pcm
@@ -258,14 +258,14 @@ class Model(Stage):
     def scores(self, item: Cut) -> tuple[float, ...]:
         """The network's score of one bang, 0..1, for each of the bundle's labels.
 
-        Raises ConfigError if the window before this stage is shorter than the network's.
+        Raises BundleError if the window before this stage is shorter than the network's.
         """
         shape, need = self._manifest.input, self._manifest
         sound = resample(as_sound(item.pcm), item.rate_hz, shape.rate_hz)
         first = round(item.before * shape.rate_hz / item.rate_hz) - need.before_ms * shape.rate_hz // 1000
         missing = max(-first, first + shape.samples - len(sound), 0)
         if missing > _NEED_SLACK_S * shape.rate_hz:
-            raise ConfigError(
+            raise BundleError(
                 f"{self.sensor}: model {need.name} needs more sound than the window gives; "
                 f'write window = "{need.before_ms} ms / {need.after_ms} ms"'
             )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Samples = npt.NDArray[np.float32]
 
-_ZEROS: Final = 16  # zero crossings of the resampling filter on each side: passband flat to 0.86 of Nyquist
+_ZEROS: Final = 24  # zero crossings of the resampling filter on each side: flat to 0.82 of the lower Nyquist
 _KAISER_BETA: Final = 8.0  # stopband below -80 dB (Kaiser 1974)
 _TINY: Final = 1e-10  # power of a cell that is digital silence; 16-bit rounding noise lies 20 dB above
 

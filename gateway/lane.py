@@ -27,7 +27,7 @@ from gateway.segment import (
     pack_commit,
     read_header,
 )
-from gateway.slots import SlotFile
+from gateway.twopage import TwoPageFile
 
 COMMIT_MAX: Final = 256 * 1024  # bytes in one commit
 FREE_KEPT: Final = 2  # recycled segments held ready
@@ -91,9 +91,9 @@ class LaneLog:
         self.marks: dict[int, int] = {}
         self.counters: Counter[str] = Counter()
         disk.make_folder(folder)
-        self._ack_slot = SlotFile(disk, folder / "ack", sync=False)
-        self._gap_slot = SlotFile(disk, folder / "gap", sync=True)
-        self.acked: int = self._ack_slot.value or 0
+        self._ack_file = TwoPageFile(disk, folder / "ack", sync=False)
+        self._gap_file = TwoPageFile(disk, folder / "gap", sync=True)
+        self.acked: int = self._ack_file.value or 0
         self.next_seq = 1
         self._recover()
         self._make_ready()
@@ -118,7 +118,7 @@ class LaneLog:
                 self._disk.unlink(path)  # half-made by a crash
         found.sort(key=lambda segment: segment.header.first_seq)
         self._segments = found
-        gap_last = self._gap_slot.value["last"] if self._gap_slot.value else 0
+        gap_last = self._gap_file.value["last"] if self._gap_file.value else 0
         self.next_seq = max(self.acked, gap_last) + 1
         if found:
             self._recover_tail(found[-1])
@@ -254,14 +254,14 @@ class LaneLog:
         last = following.header.first_seq - 1
         if last > self.acked:
             first = max(self.acked + 1, oldest.header.first_seq)
-            before = self._gap_slot.value
+            before = self._gap_file.value
             counts: Counter[int] = Counter()
             if before and before["last"] > self.acked:
                 counts.update(before["counts"])
             for frame in self._frames_of(oldest, first, last):
                 counts.update(self._count_kinds(frame.content))
             # Declared first, then done: a crash between the two is finished at the next opening.
-            self._gap_slot.write({"last": last, "counts": dict(counts)})
+            self._gap_file.write({"last": last, "counts": dict(counts)})
             self.counters["records_evicted"] += last - first + 1
         self._recycle_first()
         return True
@@ -328,7 +328,7 @@ class LaneLog:
     def _head_gap(self, seq: int, last: int | None = None) -> Lost:
         if last is None:
             last = self._segments[0].header.first_seq - 1
-        declared = self._gap_slot.value
+        declared = self._gap_file.value
         if last <= self.acked:
             return Lost(seq, last, "forgotten")  # a hub acknowledged them once and no longer has them
         if declared and declared["last"] >= last:
@@ -355,7 +355,7 @@ class LaneLog:
                 self._spoilt = True
             self.acked = upto_seq
             with contextlib.suppress(OSError):  # losing an ack means sending again, which the hub drops
-                self._ack_slot.write(upto_seq)
+                self._ack_file.write(upto_seq)
             self._drop_acked()
 
     def _drop_acked(self) -> None:
@@ -386,5 +386,5 @@ class LaneLog:
         for segment in self._segments:
             self._disk.close(segment.fd)
         self._segments.clear()
-        self._ack_slot.close()
-        self._gap_slot.close()
+        self._ack_file.close()
+        self._gap_file.close()

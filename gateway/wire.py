@@ -150,7 +150,7 @@ def pack_message(message: Message) -> list[bytes]:
         case Refusal():
             fields = ["E", message.code, message.text, message.retry_s]
     header: bytes = msgpack.packb([PROTOCOL, *fields])
-    if len(header) > HEADER_MAX or len(body or b"") > MESSAGE_MAX:
+    if len(header) > HEADER_MAX or len(header) + len(body or b"") > MESSAGE_MAX:
         raise WireError("too_long", f"{len(header)} + {len(body or b'')} bytes")
     return [header] if body is None else [header, body]
 

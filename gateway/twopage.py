@@ -1,6 +1,6 @@
 """A small value that is replaced often and must never be half written: two pages, used in turn.
 
-Each slot is `u64 turn | u32 length | u32 crc | content`; the valid one with the higher turn counts.
+Each page is `u64 turn | u32 length | u32 crc | content`; the valid one with the higher turn counts.
 """
 
 import struct
@@ -15,7 +15,7 @@ from gateway.disk import PAGE, Disk
 _HEAD: Final = struct.Struct("<QII")
 
 
-class SlotFile:
+class TwoPageFile:
     """One value in a two-page file. With `sync`, a write returns only when it is on the medium."""
 
     def __init__(self, disk: Disk, path: Path, *, sync: bool) -> None:
@@ -27,8 +27,8 @@ class SlotFile:
             disk.create(path, 2 * PAGE)
             disk.sync_folder(path.parent)
         self._fd = disk.open(path)
-        for slot in (0, 1):
-            self._load(disk.read(self._fd, PAGE, slot * PAGE))
+        for page in (0, 1):
+            self._load(disk.read(self._fd, PAGE, page * PAGE))
 
     def _load(self, page: bytes) -> None:
         if len(page) < _HEAD.size:
