@@ -18,7 +18,7 @@ float32, {size} bytes.
 - **Not good with fireworks and firecrackers.** Close to a shot in physics, they are close in score.
 - **Not for forests, indoor ranges or suppressed weapons**; nothing like them was synthesised.
 - **Not a locator, not a counter of rounds, not a recogniser of weapons or people.** Rounds closer
-  together than 350 ms are one event.
+  together than 380 ms are one event.
 - **Not a reason to act alone.** Several boxes must agree, and a person must judge.
 
 ## How it was made

@@ -25,6 +25,7 @@ SHAPE: Final = LogMel(rate_hz=RATE_HZ, samples=(BEFORE_MS + AFTER_MS) * RATE_HZ 
 SHOT: Final = "shot"
 QUIET: Final = "background"
 _CLIP_S: Final = 2.8
+_OTHER_BANG: Final = 0.3  # of the clips with shots: something else goes bang in them too
 _NEAR_TRUTH_S: Final = (-0.010, 0.030)
 
 
@@ -68,14 +69,17 @@ def shot_clip(rng: Rng) -> tuple[Pcm, list[float]]:
     """A clip with 1-5 rounds of one gun at one place, and when something of a round first arrives, in s."""
     seed = int(rng.integers(2**62))
     start, wave, truth = rng.uniform(0.4, 0.7), np.zeros(int(_CLIP_S * RATE_HZ)), []
-    near = rng.random() < 0.12
+    place = street.NEAR if rng.random() < 0.12 else street.FAR
     for later in shots.volley(rng):
         # The same gun and the same street for each round; only its loudness varies a little.
         same = np.random.default_rng(seed)
         source, arrivals = shots.shot(same, RATE_HZ)
-        heard = street.travel(same, source, RATE_HZ, near=near)
+        heard = street.travel(same, source, RATE_HZ, place)
         add(wave, heard * gain(rng.uniform(-3.0, 0.0)), int((start + later) * RATE_HZ))
         truth += [start + later + at / RATE_HZ for at in arrivals]
+    if rng.random() < _OTHER_BANG:
+        heard = _heard_bang(rng, str(rng.choice(list(bangs.KINDS))))
+        add(wave, heard * gain(rng.uniform(-25.0, -5.0)), int(rng.uniform(-1.2, 1.2) * RATE_HZ))
     return _record(rng, wave), truth
 
 
@@ -83,10 +87,13 @@ def bang_clip(rng: Rng, kind: str) -> Pcm:
     """A clip with one kind of bang, or with nothing but the street's own noise."""
     wave = np.zeros(int(_CLIP_S * RATE_HZ))
     if kind != QUIET:
-        near = rng.random() < bangs.KINDS[kind].near
-        heard = street.travel(rng, bangs.bang(rng, RATE_HZ, kind), RATE_HZ, near=near)
-        add(wave, heard, int(rng.uniform(0.4, 0.9) * RATE_HZ))
+        add(wave, _heard_bang(rng, kind), int(rng.uniform(0.4, 0.9) * RATE_HZ))
     return _record(rng, wave)
+
+
+def _heard_bang(rng: Rng, kind: str) -> Wave:
+    place = street.NEAR if rng.random() < bangs.KINDS[kind].near else street.FAR
+    return street.travel(rng, bangs.bang(rng, RATE_HZ, kind), RATE_HZ, place)
 
 
 def _record(rng: Rng, wave: Wave) -> Pcm:

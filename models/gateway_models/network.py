@@ -78,7 +78,7 @@ def forward(layers: Sequence[Layer], pictures: Array) -> Array:
         assert layer.bias is not None
         if layer.op is Op.DENSE:
             logits = x.reshape(len(x), -1) @ layer.weight + layer.bias
-            return np.asarray(1.0 / (1.0 + np.exp(-logits)), dtype=np.float32)
+            return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -80.0, 80.0))), dtype=np.float32)
         x = np.maximum(_convolve(x, layer) + layer.bias, np.float32(0.0))
     raise ValueError("a network ends in a dense layer")
 

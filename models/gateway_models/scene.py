@@ -18,8 +18,11 @@ from gateway_models.waves import add, gain
 RATE_HZ: Final = 16_000
 BANGS: Final = tuple(all_bangs.KINDS)
 _NOISE_DB: Final = -50.0  # RMS of the street's own noise, under full scale
-_SHOT_DB: Final = (-13.0, -7.0)  # peak: a few hundred metres away
-_BANG_DB: Final = (-20.0, -8.0)
+_SHOT_DB: Final = (-13.0, -7.0)  # peak: a block or two away
+_BANG_DB: Final = (-26.0, -14.0)
+_BANG_S: Final = 0.9  # no bang goes on for longer, so that one is over before the next
+_MOSTLY: Final = 0.5  # a kind that is mostly heard from near by is near by in a scene
+_SAME_GUN_S: Final = 2.0  # shots closer than this come from one gun at one place
 
 
 def scene(
@@ -36,12 +39,18 @@ def scene(
     """
     rng = np.random.default_rng(seed)
     wave = gain(_NOISE_DB) * street.background(rng, int(seconds * rate_hz), rate_hz)
-    for at in shots:
-        source, _ = all_shots.shot(rng, rate_hz)
-        heard = street.travel(rng, source, rate_hz, near=False)
+    last, place_seed = -np.inf, 0
+    for at in sorted(shots):
+        if at - last > _SAME_GUN_S:
+            place_seed = int(rng.integers(2**62))
+        last = at
+        same = np.random.default_rng(place_seed)
+        source, _ = all_shots.shot(same, rate_hz, all_shots.HAND_GUN)
+        heard = street.travel(same, source, rate_hz, street.STREET)
         add(wave, gain(rng.uniform(*_SHOT_DB)) * heard, round(at * rate_hz))
     for at, kind in bangs:
-        near = rng.random() < all_bangs.KINDS[kind].near
-        heard = street.travel(rng, all_bangs.bang(rng, rate_hz, kind), rate_hz, near=near)
+        place = street.NEAR if all_bangs.KINDS[kind].near >= _MOSTLY else street.STREET
+        source = all_bangs.bang(rng, rate_hz, kind)[: int(_BANG_S * rate_hz)]
+        heard = street.travel(rng, source, rate_hz, place)
         add(wave, gain(rng.uniform(*_BANG_DB)) * heard, round(at * rate_hz))
     return street.to_pcm(wave)

@@ -4,18 +4,23 @@ Friedlander's blast wave (1946) and the N-wave of a small supersonic body (Whith
 as measured for hand guns and rifles (Maher 2006; Beck 2011).
 """
 
+from typing import Final
+
 import numpy as np
 
 from gateway_models.waves import Rng, Wave, add, log_uniform, seconds
 
+ANY_GUN: Final = (0.0004, 0.004)  # how long the overpressure lasts, in s
+HAND_GUN: Final = (0.0006, 0.002)
 
-def blast(rng: Rng, rate_hz: int) -> Wave:
-    """Muzzle blast: overpressure for 0.4-4 ms, then suction; peak 1 at sample 0."""
-    positive_s = log_uniform(rng, 0.0004, 0.004)
+
+def blast(rng: Rng, rate_hz: int, positive_s: tuple[float, float] = ANY_GUN) -> Wave:
+    """Muzzle blast: overpressure that lasts so long, then suction; peak 1 at sample 0."""
+    drawn_s = log_uniform(rng, *positive_s)
     steepness = rng.uniform(0.6, 2.0)
     # Drawn at 8 times the rate and averaged: a 0.4 ms pulse keeps its energy wherever its edge falls.
     fine = rate_hz * 8
-    time = seconds(int(positive_s * 12 * fine) // 8 * 8 + 8, fine) / positive_s
+    time = seconds(int(drawn_s * 12 * fine) // 8 * 8 + 8, fine) / drawn_s
     wave: Wave = ((1.0 - time) * np.exp(-steepness * time)).reshape(-1, 8).mean(axis=1)
     return wave
 
@@ -29,9 +34,9 @@ def crack(rng: Rng, rate_hz: int) -> Wave:
     return wave
 
 
-def shot(rng: Rng, rate_hz: int) -> tuple[Wave, tuple[int, ...]]:
+def shot(rng: Rng, rate_hz: int, positive_s: tuple[float, float] = ANY_GUN) -> tuple[Wave, tuple[int, ...]]:
     """One round in the open, and the samples at which something first arrives (crack, then blast)."""
-    bang = blast(rng, rate_hz)
+    bang = blast(rng, rate_hz, positive_s)
     wave = np.zeros(len(bang) + int(0.27 * rate_hz))
     arrivals = [0]
     if rng.random() < 0.3:

@@ -4,43 +4,49 @@ Far sources arrive through echoes from facades and a diffuse tail, with their hi
 arrive as they are. That prior matters more to what a model learns than the pulse itself.
 """
 
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
 
 from gateway.media import Pcm
 from gateway_models.waves import Rng, Wave, add, coloured_noise, convolve, gain, log_uniform, low_pass, peak
 
 
-def travel(rng: Rng, wave: Wave, rate_hz: int, *, near: bool) -> Wave:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where sources are, as ranges to draw from. Levels are against the direct sound."""
+
+    echoes: tuple[int, int]  # how many
+    delay_s: tuple[float, float]  # their mean delay
+    strength: tuple[float, float]  # amplitude of the strongest
+    rt60_s: tuple[float, float]  # in which the diffuse tail dies by 60 dB
+    tail_db: tuple[float, float]  # energy of the tail
+    low_pass_hz: tuple[float, float]
+
+
+NEAR: Final = Place((0, 3), (0.005, 0.04), (0.1, 0.4), (0.1, 0.4), (-30, -12), (6000, 20000))
+FAR: Final = Place((1, 11), (0.02, 0.25), (0.15, 0.8), (0.35, 3.5), (-14, 4), (700, 7000))
+# A street with a pole in it, for scenes: gone by a block or two, late echoes well under the direct sound.
+STREET: Final = Place((3, 8), (0.02, 0.08), (0.2, 0.5), (0.6, 1.8), (-12, -3), (1800, 7000))
+
+
+def travel(rng: Rng, wave: Wave, rate_hz: int, place: Place) -> Wave:
     """`wave` as a microphone on a pole gets it: direct sound, echoes, tail, lost highs. Peak 1."""
-    response = _near(rng, rate_hz) if near else _far(rng, rate_hz)
-    heard = convolve(wave, response)
-    if not near:
-        heard = low_pass(heard, rate_hz, log_uniform(rng, 700, 7000))
-    return heard / peak(heard)
-
-
-def _near(rng: Rng, rate_hz: int) -> Wave:
-    """Up to three weak echoes, hardly a tail."""
-    response = np.zeros(int(0.25 * rate_hz))
-    response[0] = 1.0
-    for _ in range(int(rng.integers(0, 4))):
-        response[int(rng.uniform(0.002, 0.05) * rate_hz)] += rng.uniform(-0.4, 0.4)
-    return response + _tail(rng, len(response), rate_hz, rng.uniform(0.1, 0.4), rng.uniform(-30, -12))
-
-
-def _far(rng: Rng, rate_hz: int) -> Wave:
-    """1-11 echoes with mean delays of 20-250 ms, and a tail that dies by 60 dB in 0.35-3.5 s."""
     response = np.zeros(int(1.3 * rate_hz))
     response[0] = 1.0
-    mean_s = log_uniform(rng, 0.02, 0.25)
-    strength = rng.uniform(0.15, 0.8)
-    for _ in range(int(rng.integers(1, 12))):
+    mean_s, strength = log_uniform(rng, *place.delay_s), rng.uniform(*place.strength)
+    for _ in range(int(rng.integers(place.echoes[0], place.echoes[1] + 1))):
         delay = float(rng.exponential(mean_s)) + 0.003
-        echo = np.array([strength * rng.uniform(0.3, 1.0) * np.exp(-delay / 0.6)])
+        echo = np.array([strength * rng.uniform(0.3, 1.0) * np.exp(-delay / 0.5)])
         if rng.random() < 0.5:  # a rough facade answers with a smear
-            echo = echo * coloured_noise(rng, int(rng.uniform(0.001, 0.008) * rate_hz), rate_hz, -1.0) * 0.5
+            echo = echo * coloured_noise(rng, int(rng.uniform(0.001, 0.008) * rate_hz), rate_hz, -1.0) * 0.4
         add(response, echo, int(delay * rate_hz))
-    return response + _tail(rng, len(response), rate_hz, log_uniform(rng, 0.35, 3.5), rng.uniform(-14, 4))
+    response += _tail(
+        rng, len(response), rate_hz, log_uniform(rng, *place.rt60_s), rng.uniform(*place.tail_db)
+    )
+    heard = low_pass(convolve(wave, response), rate_hz, log_uniform(rng, *place.low_pass_hz))
+    return heard / peak(heard)
 
 
 def _tail(rng: Rng, count: int, rate_hz: int, rt60_s: float, level_db: float) -> Wave:
