@@ -15,7 +15,9 @@ float32, {size} bytes.
 ## What it is not
 - **Not proof.** It was trained on {trained} synthetic windows and on no recording at all. A synthetic
   street is the imagination of those who wrote it.
-- **Not good with fireworks and firecrackers.** Close to a shot in physics, they are close in score.
+- **Not able to tell real fireworks, door knocks and footsteps from shots**: see the last table. Synthetic
+  ones it tells apart; that is no comfort to whoever is woken by it.
+- **Not complete**: it misses a third of the recorded shots in a city, and most of those in a forest.
 - **Not for forests, indoor ranges or suppressed weapons**; nothing like them was synthesised.
 - **Not a locator, not a counter of rounds, not a recogniser of weapons or people.** Rounds closer
   together than 380 ms are one event.
@@ -46,8 +48,8 @@ _RECORDINGS: Final = "## On recordings\n"
 _MEASURED: Final = """\
 Measured with `python -m gateway_models evaluate` on {count} clips that it was not trained on: live fire
 in a city, forest recorders, game sounds, and impulsive sounds of many kinds. Area under the ROC curve
-per clip {auc:.3f} (0.5 is chance). Share of clips over the threshold (`{shots}`: 1 would be perfect,
-all else: 0):
+per clip {auc:.3f} (0.5 is chance). Share of clips over the threshold (1 would be perfect for
+`{shots}`, 0 for all else):
 
 {kinds}
 """
