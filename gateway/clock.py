@@ -1,14 +1,17 @@
 """Time on a box: one monotonic clock for order, and how well the wall clock is known.
 
-Boxes often have no battery-backed clock and start in 1970. Nothing here ever steps: records are
-ordered by boot id and CLOCK_MONOTONIC, and the wall time of a moment is looked up when a batch is
-closed, together with its quality.
+Boxes often have no battery-backed clock and start in 1970, or at the time that fake-hwclock or
+systemd-timesyncd saved when they last ran, which looks right and may be days behind. Nothing here
+ever steps: records are ordered by boot id and CLOCK_MONOTONIC, and the wall time of a moment is
+looked up when a batch is closed, together with its quality.
 """
 
+import contextlib
 import ctypes
 import time
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -67,12 +70,17 @@ class _Timex(ctypes.Structure):
 
 
 class SystemClock:
-    """The kernel's clocks. Quality comes from adjtimex(2), which ntpd, chrony and timesyncd all feed."""
+    """The kernel's clocks. Quality comes from adjtimex(2), which ntpd, chrony and timesyncd all feed.
 
-    def __init__(self) -> None:
+    A clock that is not synchronised is believed only if a battery-backed one (`rtcs`, the folder of
+    Linux's rtc class) says the same; a saved time is nobody's word.
+    """
+
+    def __init__(self, rtcs: Path = Path("/sys/class/rtc")) -> None:
         text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
         self._boot = bytes.fromhex(text.strip().replace("-", ""))[:8]
         self._adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
+        self._rtcs = rtcs
 
     def mono_ns(self) -> int:
         """CLOCK_MONOTONIC in nanoseconds."""
@@ -89,6 +97,19 @@ class SystemClock:
 
     def _quality(self) -> tuple[ClockSource, int]:
         timex = _Timex()
-        if self._adjtimex(ctypes.byref(timex)) < 0 or timex.status & _STA_UNSYNC:
-            return ClockSource.RTC, _RTC_ERROR_US
-        return ClockSource.NTP, min(max(timex.esterror, 1), NOT_KNOWN_US)
+        if self._adjtimex(ctypes.byref(timex)) >= 0 and not timex.status & _STA_UNSYNC:
+            return ClockSource.NTP, min(max(timex.esterror, 1), NOT_KNOWN_US)
+        return (ClockSource.RTC, _RTC_ERROR_US) if self._rtc_agrees else (ClockSource.NONE, NOT_KNOWN_US)
+
+    @cached_property  # asked once: reading an RTC takes a millisecond on its I2C bus
+    def _rtc_agrees(self) -> bool:
+        """Whether a battery-backed clock says what the wall clock says.
+
+        The flag `hctosys` beside it would not do: Raspberry Pi OS sets the clock from user space, and
+        a Pi 5 without a battery has an RTC that starts in 1970.
+        """
+        for file in self._rtcs.glob("rtc*/since_epoch"):
+            with contextlib.suppress(OSError, ValueError):  # its chip does not answer, or lost its power
+                if abs(int(file.read_text(encoding="ascii")) * 10**6 - time.time_ns() // 1000) < _RTC_ERROR_US:
+                    return True
+        return False
