@@ -179,7 +179,7 @@ def clock(state: ClockState) -> Finding:
     """How well the wall clock is known. Records are right later even where it is not."""
     error = "unknown error" if state.error_us == NOT_KNOWN_US else f"error under {state.error_us / 1e6:.3g} s"
     if state.source is ClockSource.NONE:
-        text = "the clock was never set; records are corrected once it is"
+        text = "nothing says that the clock is right; records are dated anew once something does"
         return Finding("clock", "wrong", text, "sudo timedatectl set-ntp true")
     if state.source is ClockSource.RTC:
         text = f"nothing keeps it right now ({error})"

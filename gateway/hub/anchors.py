@@ -1,9 +1,10 @@
 """Clock anchors: what puts right the times of records from a box whose clock was not set yet.
 
-A box without a battery-backed clock starts in 1970 and stamps records with its boot id and
-monotonic time. Once its clock is known it sends an anchor, the same moment on both clocks. Records
-of that boot that came with no clock get wall time = anchor's wall + (monotonic - anchor's
-monotonic), whichever of the two came first.
+A box without a battery-backed clock starts in 1970, one with a flat battery anywhere, and either
+stamps records with its boot id and monotonic time. Once its clock is known it sends an anchor, the
+same moment on both clocks. Records of that boot that came with no clock, or with an RTC's when the
+anchor has a better one, get wall time = anchor's wall + (monotonic - anchor's monotonic), whichever
+of the two came first. What NTP, GPS or PPS dated stays as it was sent.
 """
 
 import sqlite3
@@ -19,7 +20,7 @@ CREATE TABLE IF NOT EXISTS anchors (
     box TEXT, boot BLOB, mono_ns INTEGER, wall_ns INTEGER NOT NULL, source INTEGER NOT NULL,
     error_us INTEGER NOT NULL, PRIMARY KEY (box, boot, mono_ns)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS records_unset ON records (box, boot) WHERE clock = 5;
+CREATE INDEX IF NOT EXISTS records_unsure ON records (box, boot, clock) WHERE clock >= 4;
 """
 
 
@@ -31,14 +32,14 @@ class Anchors:
         db.executescript(_SCHEMA)
 
     def add(self, box: str, anchor: Anchor) -> None:
-        """Keep an anchor and put right the records of that boot that still lack a clock."""
+        """Keep an anchor and put right the records of that boot that nothing better has dated."""
         values = (box, anchor.boot, anchor.mono_ns, anchor.wall_ns, anchor.source, anchor.error_us)
         self._db.execute("INSERT OR REPLACE INTO anchors VALUES (?, ?, ?, ?, ?, ?)", values)
         self._db.execute(
-            # ClockSource.NONE as a number in the text, as in the partial index: else SQLite would not use it.
+            # ClockSource.RTC as a number in the text, as in the partial index: else SQLite would not use it.
             "UPDATE records SET t_wall_ns = :wall + (t_mono_ns - :mono), clock = :source, clock_error_us ="
             " min(:unknown, :error + abs(t_mono_ns - :mono) / 1000 * :drift / 1000000)"
-            " WHERE box = :box AND boot = :boot AND clock = 5",
+            " WHERE box = :box AND boot = :boot AND clock >= 4 AND clock > :source",
             {
                 "wall": anchor.wall_ns,
                 "mono": anchor.mono_ns,
@@ -52,14 +53,14 @@ class Anchors:
         )
 
     def right(self, box: str, record: IndexedRecord) -> tuple[int, int, int]:
-        """Wall time in ns, clock source, error in us of a record; by the nearest anchor if it needs one."""
+        """Wall time in ns, clock source, error in us of a record; by the nearest better anchor, if any."""
         as_sent = record.t_wall_ns, record.clock, record.clock_error_us
-        if record.clock != ClockSource.NONE:
+        if record.clock < ClockSource.RTC:
             return as_sent
         nearest = self._db.execute(
-            "SELECT mono_ns, wall_ns, source, error_us FROM anchors WHERE box = ? AND boot = ?"
-            " ORDER BY abs(mono_ns - ?) LIMIT 1",
-            (box, record.boot, record.t_mono_ns),
+            "SELECT mono_ns, wall_ns, source, error_us FROM anchors WHERE box = ? AND boot = ? AND source < ?"
+            " ORDER BY source = 4, abs(mono_ns - ?) LIMIT 1",  # an RTC's only if there is no other
+            (box, record.boot, record.clock, record.t_mono_ns),
         ).fetchone()
         if nearest is None:
             return as_sent

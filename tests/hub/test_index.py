@@ -191,6 +191,37 @@ def test_anchor_puts_the_times_of_its_boot_right(
     assert 20 + 2900 <= first["clock_error_us"] <= 20 + 3000  # 50 ppm of a minute
 
 
+@pytest.mark.parametrize("anchor_first", [False, True])
+def test_better_anchor_wins_over_what_an_rtc_said(
+    folder: HubFolder, journal: Journal, anchor_first: bool
+) -> None:
+    """A flat battery: the box said RTC, ten days behind, until the network told it the time."""
+    said_ns = WALL_NS - 10 * 86_400 * 10**9
+    by_rtc = ClockState(BOOT, 10**9, said_ns + 10**9, ClockSource.RTC, 60_000_000)
+    by_ntp = ClockState(BOOT, 60 * 10**9, WALL_NS, ClockSource.NTP, 500)
+    anchors = [(10**9, pack_anchor(by_rtc)), (60 * 10**9, pack_anchor(by_ntp))]
+    if anchor_first:
+        _put(journal, 1, batch(1, 2, incarnation=8, items=anchors), 2, lane=1)
+    _put(journal, 1, batch(1, 2, clock=ClockSource.RTC), 2)
+    _put(journal, 3, batch(3, 2, clock=ClockSource.NONE), 2)
+    if not anchor_first:
+        _put(journal, 1, batch(1, 1, incarnation=8, items=anchors[:1]), 1, lane=1)
+        assert [r["clock"] for r in _records(folder, kind="reading")] == ["rtc"] * 4
+        _put(journal, 2, batch(2, 1, incarnation=8, items=anchors[1:]), 1, lane=1)
+    found = _records(folder, kind="reading")
+    assert [(r["t_wall_ns"], r["clock"]) for r in found] == [
+        (WALL_NS - 60 * 10**9 + n * 1_000_000, "ntp") for n in (1, 2, 3, 4)
+    ]
+
+
+def test_no_anchor_moves_what_a_good_clock_dated(folder: HubFolder, journal: Journal) -> None:
+    _put(journal, 1, batch(1, 2, clock=ClockSource.NTP), 2)
+    before = _records(folder)
+    wrong = ClockState(BOOT, 1, WALL_NS // 2, ClockSource.PPS, 1)
+    _put(journal, 1, batch(1, 1, incarnation=8, items=[(1000, pack_anchor(wrong))]), 1, lane=1)
+    assert _records(folder, kind="reading") == before
+
+
 def test_anchor_of_another_boot_changes_nothing(folder: HubFolder, journal: Journal) -> None:
     _put(journal, 1, batch(1, 2, clock=ClockSource.NONE), 2)
     state = ClockState(b"otherbut", 1, WALL_NS, ClockSource.GPS, 20)
