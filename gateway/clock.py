@@ -110,6 +110,7 @@ class SystemClock:
         """
         for file in self._rtcs.glob("rtc*/since_epoch"):
             with contextlib.suppress(OSError, ValueError):  # its chip does not answer, or lost its power
-                if abs(int(file.read_text(encoding="ascii")) * 10**6 - time.time_ns() // 1000) < _RTC_ERROR_US:
+                apart_s = abs(int(file.read_text(encoding="ascii")) - time.time())
+                if apart_s * 10**6 < _RTC_ERROR_US:
                     return True
         return False
