@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Final
 
 from gateway.process import child_environment
@@ -19,19 +20,22 @@ class ChildProcess:
     """A running child. It sends any bytes to its heartbeat pipe; `heard_s` is the loop time of the last."""
 
     def __init__(self, command: Command) -> None:
+        """Start it. Raises OSError if it cannot be started or watched; nothing of it runs then."""
         self._loop = asyncio.get_running_loop()
-        self._heartbeat, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            self._process = subprocess.Popen(
-                command(theirs), stdin=subprocess.DEVNULL, pass_fds=(theirs,), env=child_environment()
-            )
-        except OSError:
-            os.close(self._heartbeat)
-            raise
-        finally:
-            os.close(theirs)
-        self.pid = self._process.pid
-        self._pidfd = os.pidfd_open(self.pid)
+        with ExitStack() as undo:
+            self._heartbeat, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            undo.callback(os.close, self._heartbeat)
+            try:
+                self._process = subprocess.Popen(
+                    command(theirs), stdin=subprocess.DEVNULL, pass_fds=(theirs,), env=child_environment()
+                )
+            finally:
+                os.close(theirs)
+            undo.callback(self._process.wait)
+            undo.callback(self._process.kill)
+            self.pid = self._process.pid
+            self._pidfd = os.pidfd_open(self.pid)
+            undo.pop_all()
         self._ended = asyncio.Event()
         self.started_s = self.heard_s = self._loop.time()
         self._loop.add_reader(self._pidfd, self._end)

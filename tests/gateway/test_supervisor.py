@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from line_drivers import Beacon, Number
 from loops import in_loop, until
 from stand_in import Core, one_port, sensor_plan
 
+from gateway.childprocess import ChildProcess
 from gateway.plan import Plan
 from gateway.reading import Kind
 from gateway.restart import Deaths, RestartPolicy
@@ -162,6 +164,21 @@ async def test_a_worker_that_cannot_be_started_is_tried_again(plan: Plan) -> Non
     async with supervising(plan, lambda port, fd: ("/no/such/program",), policy) as supervisor:
         await until(lambda: supervisor.keepers[0].restarts >= 2)
         await until(lambda: supervisor.keepers[0]._waiting)
+
+
+@in_loop
+async def test_a_worker_that_cannot_be_watched_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def held() -> tuple[list[int], int]:
+        return children(os.getpid()), len(list(Path("/proc/self/fd").iterdir()))
+
+    before = held()
+    monkeypatch.setattr(os, "pidfd_open", exhausted)
+    with pytest.raises(OSError, match="Too many open files"):
+        ChildProcess(lambda fd: ("bash", "-c", LIVES, "worker", str(fd)))
+    assert held() == before
 
 
 @in_loop
