@@ -23,6 +23,7 @@ class BadFrames:
         self._counts: Counter[str] = Counter()
         self._told_ns: int | None = None
         self._unwritten = False
+        self.counters: Counter[str] = Counter()
 
     def add(self, sensor: str, t_ns: int, frame: Any) -> None:
         """Count a bad frame and keep it, if it is of a kind that a capture can hold."""
@@ -51,7 +52,10 @@ class BadFrames:
         return counts
 
     def write(self) -> None:
-        """Put the kept frames on disk, if there are new ones. Called rarely: flash wears out."""
+        """Put the kept frames on disk, if there are new ones. Called rarely: flash wears out.
+
+        A disk that refuses is counted; the frames stay in memory and are written next time.
+        """
         if not self._unwritten:
             return
         text = io.StringIO()
@@ -59,5 +63,8 @@ class BadFrames:
         writer = CaptureWriter(text, {"driver": self._driver, "when": when, "by": "the gateway: bad frames"})
         for t_ns, what in sorted(self._last, key=lambda kept: kept[0]):
             writer.add(t_ns, what)
-        self._path.write_text(text.getvalue(), encoding="utf-8")
-        self._unwritten = False
+        try:
+            self._path.write_text(text.getvalue(), encoding="utf-8")
+            self._unwritten = False
+        except OSError:
+            self.counters["bad_unwritten"] += 1

@@ -227,7 +227,7 @@ class Worker:
             say(_log, logging.WARNING, "records were dropped: core is away or too slow", count=dropped)
 
     def _all_counters(self) -> dict[str, int]:
-        own = self.counters + self._port.counters + self._link.counters
+        own = self.counters + self._bad.counters + self._port.counters + self._link.counters
         return dict(own + self._commands.counters if self._commands is not None else own)
 
 

@@ -36,3 +36,15 @@ def test_bad_frames_are_told_at_most_once_a_minute(tmp_path: Path) -> None:
     assert bad.due(60 * second) == {}
     assert bad.due(61 * second) == {"well": 3}
     assert bad.due(200 * second) == {}
+
+
+def test_a_full_disk_does_not_end_the_worker(tmp_path: Path) -> None:
+    (tmp_path / "bad").symlink_to("/dev/full")
+    bad = BadFrames(tmp_path / "bad", "number")
+    bad.add("well", 0, b"\x01")
+    assert bad.due(1) == {"well": 1}
+    bad.write()
+    assert bad.counters == {"bad_unwritten": 2}
+    (tmp_path / "bad").unlink()
+    bad.write()
+    assert "01" in (tmp_path / "bad").read_text(), "they are written when there is room"
