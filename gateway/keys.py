@@ -109,7 +109,7 @@ def write_private_json(path: Path, plain: dict[str, Any]) -> None:
     """
     beside = path.with_name(path.name + ".new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_private(path.parent)
         beside.unlink(missing_ok=True)
         # O_EXCL: nobody can have put a file or link of theirs where the secret is about to be written.
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -125,6 +125,13 @@ def write_private_json(path: Path, plain: dict[str, Any]) -> None:
             os.close(folder)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder and what is missing above it, mode 0700: mkdir's `parents` opens those to everybody."""
+    if not folder.is_dir():
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def is_curve_key(text: str) -> bool:

@@ -52,6 +52,13 @@ def test_keys_are_made_once_and_kept_private(tmp_path: Path) -> None:
     assert sorted(p.name for p in path.parent.iterdir()) == ["box.json"], "nothing is left beside it"
 
 
+def test_a_state_folder_made_for_keys_is_private(tmp_path: Path) -> None:
+    os.umask(0o022)
+    state = tmp_path / "new" / "state"
+    ensure_keys(state, "elm-1")
+    assert [folder.stat().st_mode & 0o777 for folder in (state.parent, state, state / "keys")] == [0o700] * 3
+
+
 def test_secrets_do_not_show_in_logs() -> None:
     keys = make_keys("elm-1")
     assert keys.curve_secret not in repr(keys)
