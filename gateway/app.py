@@ -30,10 +30,10 @@ def run(site: Path, only: str | None = None) -> int:
     With `only` ("core" or "sensors") this process becomes that unit. Raises ConfigError if the site
     file is wrong; nothing was started then.
     """
+    start_logging("run")
     plan = compile_site(site)
     if only is not None:
         os.execv(sys.executable, _command(UNITS[only], plan))  # noqa: S606  no shell is wanted
-    start_logging("run")
     die_with_parent()
     stopping: list[int] = []
     for signum in (signal.SIGTERM, signal.SIGINT):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
-from gateway.compile import run_child
+from gateway.compile import answer_alone, run_child
 from gateway.errors import ConfigError, GatewayError
 from gateway.plugins import DRIVERS, Plugin, found
 
@@ -64,10 +64,7 @@ def describe(plugin: Plugin) -> dict[str, Any]:
 def main(names: Iterable[str]) -> int:
     """The child: describe the drivers of these names on stdout."""
     plugins = found(DRIVERS)
-    # A driver that prints while it is imported must not spoil the answer.
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    with answer:
+    with answer_alone() as answer:
         for name in list(names) or plugins:
             answer.write(json.dumps(describe(plugins[name])) + "\n")
     return 0

@@ -94,11 +94,22 @@ class Plan:
         """First 8 bytes of the SHA-256 over the table; every batch names it."""
         return table_id(self.table())
 
-    def save(self, path: Path) -> None:
-        """Write the plan beside its final place, then rename: a reader sees all of it or none."""
+    def text(self) -> str:
+        """The plan as JSON, for `parse_plan`."""
         plain = asdict(self) | {"version": VERSION, "state": str(self.state)}
+        return json.dumps(plain, indent=1) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Write the plan beside its final place, then rename: a reader sees all of it or none.
+
+        A plan that is there already is not written again: a full disk does not stop a box that ran
+        yesterday. Raises OSError if it cannot be written.
+        """
+        text = self.text().encode()
+        if path.exists() and path.read_bytes() == text:
+            return
         beside = path.with_suffix(".new")
-        beside.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+        beside.write_bytes(text)
         os.replace(beside, path)
 
 
@@ -111,10 +122,19 @@ def table_id(table: dict[str, Any]) -> bytes:
 def load_plan(path: Path) -> Plan:
     """Read a plan back. Raises ConfigError if it is missing, damaged or of another version."""
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"there is no plan at {path}; run `gateway run SITE`") from None
+    return parse_plan(text, f"the plan at {path}")
+
+
+def parse_plan(text: bytes, name: str) -> Plan:
+    """A plan from its JSON. Raises ConfigError, calling it `name`, if damaged or of another version."""
+    try:
+        plain = json.loads(text)
         if plain["version"] != VERSION:
             raise ConfigError(
-                f"the plan is version {plain['version']}, not {VERSION}; run `gateway run SITE` again"
+                f"{name} is version {plain['version']}, not {VERSION}; run `gateway run SITE` again"
             )
         return Plan(
             box=plain["box"],
@@ -122,10 +142,8 @@ def load_plan(path: Path) -> Plan:
             ports=tuple(_port(p) for p in plain["ports"]),
             spool=SpoolPlan(tuple(plain["spool"]["quota_mib"]), tuple(plain["spool"]["window_s"])),
         )
-    except FileNotFoundError:
-        raise ConfigError(f"there is no plan at {path}; run `gateway run SITE`") from None
     except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"the plan at {path} is damaged ({error}); run `gateway run SITE` again") from error
+        raise ConfigError(f"{name} is damaged ({error}); run `gateway run SITE` again") from error
 
 
 def _port(plain: dict[str, Any]) -> PortPlan:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from gateway.compile import answer_alone
 from gateway.config import QUOTA_MAX, QUOTA_MIN
 from gateway.errors import ConfigError, GatewayError
 from gateway.plan import SpoolPlan
@@ -125,9 +126,7 @@ def _settings(settings_type: type) -> dict[str, Any]:
 
 def main() -> int:
     """The child: print the schema for all that is installed."""
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # a driver that prints while it is imported must not spoil the answer
-    with answer:
+    with answer_alone() as answer:
         schema = site_schema(found(DRIVERS).values(), found(STAGES).values())
         answer.write(json.dumps(schema, indent=2) + "\n")
     return 0

@@ -165,6 +165,23 @@ def test_the_plan_is_written_by_the_parent_into_the_state_folder(packages, site)
 
 
 @pytest.mark.slow
+def test_a_box_with_a_full_disk_starts_by_the_plan_it_has(packages, site, caplog):
+    code = "print('hello')" + GOOD
+    acme.install(packages, "acme", {DRIVERS: {"acme-noise": "acme_noise:Noise"}}, acme_noise=code)
+    path = compile_site(site)
+    path.with_suffix(".new").symlink_to("/dev/full")
+    assert compile_site(site) == path
+    assert not caplog.text, "nothing has changed, so there is nothing to write or to say"
+    site.write_text(site.read_text().replace("sensor.a", "sensor.b"))
+    assert compile_site(site) == path
+    assert [s.name for s in load_plan(path).sensors] == ["a"]
+    assert f"the disk is full: {site} cannot be taken over" in caplog.text
+    path.unlink()
+    with pytest.raises(ConfigError, match="cannot be written: No space left on device"):
+        compile_site(site)
+
+
+@pytest.mark.slow
 def test_errors_of_the_child_arrive_whole(tmp_path):
     site = tmp_path / "site.toml"
     site.write_text("box = 1\nstate = 2\n")
