@@ -6,12 +6,12 @@ nothing that a sensor does can take the spool or the uplink down.
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import secrets
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -21,16 +21,16 @@ from gateway.errors import ConfigError, GatewayError, SpoolError
 from gateway.link import LinkServer, Peer
 from gateway.log import say, start_logging
 from gateway.mounts import FORGETFUL, filesystem_of
-from gateway.plan import Plan, load_plan, table_id
+from gateway.plan import Plan, load_plan
 from gateway.process import die_with_parent
 from gateway.reading import Lane
 from gateway.records import Item, pack_anchor
 from gateway.sdnotify import notify
 from gateway.spool import Kept, Spool
+from gateway.tables import keep_table
 from gateway.uplink import Uplink
-from gateway.wire import TABLES_MAX
 
-_CLOCK_EVERY_S: Final = 5.0
+_LOOK_EVERY_S: Final = 1.0
 _DRAIN_S: Final = 2.0
 _CLOCK_STEP_NS: Final = (
     500_000_000  # a wall clock that moved more than this against the monotonic one has stepped
@@ -49,7 +49,7 @@ class Core:
         self._own_n = 1
         self._anchored: ClockState | None = None
         self._spool = Spool(plan.state / "spool", plan.spool, plan.table_id(), clock, self._on_kept_in_thread)
-        tables = _save_table(plan.state / "tables", plan.table())
+        tables = keep_table(plan.state / "tables", plan.table())
         self._uplink = Uplink(plan.state, self._spool.logs, self._spool.epoch, tables, clock)
         self._link = LinkServer(plan.state / "run" / "core.sock", self._on_put, self._spool.kept_of)
         self._link.on_status = self.status
@@ -62,9 +62,10 @@ class Core:
         notify("READY=1")
         while not stop.is_set():
             self._watch_clock()
+            self._check_threads()
             notify("WATCHDOG=1")
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CLOCK_EVERY_S):
+                async with asyncio.timeout(_LOOK_EVERY_S):
                     await stop.wait()
         notify("STOPPING=1")
         self._link.close()
@@ -72,6 +73,7 @@ class Core:
         await self._drain()
         self._uplink.stop()
         await asyncio.to_thread(self._uplink.join, 5.0)
+        self._uplink.close()
         say(_log, logging.INFO, "core stopped", **self.status()["lanes"])
         self._spool.close()
 
@@ -101,11 +103,8 @@ class Core:
             "uplink": self._uplink.status(),
         }
 
-    def _on_put(self, peer: Peer, lane: int, first_n: int, items: list[Item]) -> None:
-        if not self._spool.put(lane, peer.incarnation, first_n, items):
-            # Too much waits for the disk already: the worker keeps its records and connects again.
-            self._link.counters["link_busy"] += 1
-            self._link.drop(peer)
+    def _on_put(self, peer: Peer, lane: int, first_n: int, items: list[Item]) -> bool:
+        return self._spool.put(lane, peer.incarnation, first_n, items)
 
     def _on_kept_in_thread(self, kept: Kept) -> None:
         kept_ns = self._clock.mono_ns()
@@ -118,6 +117,7 @@ class Core:
             peer = self._link.by_incarnation.get(incarnation)
             if peer is not None:
                 peer.kept(kept.lane, n)
+        self._link.resume()
         if kept.lane == Lane.ALERT:
             waited_ms = round((kept_ns - kept.oldest_t_ns) / 1e6, 1)
             say(
@@ -137,32 +137,18 @@ class Core:
             drift_ns = abs((now.wall_ns - before.wall_ns) - (now.mono_ns - before.mono_ns))
             if now.source is before.source and drift_ns < _CLOCK_STEP_NS:
                 return
+        if not self._spool.put(Lane.STATE, self._incarnation, self._own_n, [(now.mono_ns, pack_anchor(now))]):
+            return  # the disk refuses; the next look tries again
         self._anchored = now
+        self._own_n += 1
         if now.source is ClockSource.NONE:
             say(_log, logging.WARNING, "the wall clock was never set; records wait for an anchor to be dated")
-        self._spool.put(Lane.STATE, self._incarnation, self._own_n, [(now.mono_ns, pack_anchor(now))])
-        self._own_n += 1
 
-
-def _save_table(folder: Path, table: dict[str, Any]) -> dict[bytes, dict[str, Any]]:
-    """Keep this plan's measure table beside the earlier ones: spooled records may still need those."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{table_id(table).hex()}.json"
-    if not path.exists():
-        beside = path.with_suffix(".new")
-        beside.write_text(json.dumps(table), encoding="utf-8")
-        beside.replace(path)
-    else:
-        path.touch()
-    newest_last = sorted(folder.glob("*.json"), key=lambda p: p.stat().st_mtime_ns)
-    for old in newest_last[:-TABLES_MAX]:
-        old.unlink()
-    tables: dict[bytes, dict[str, Any]] = {}
-    for kept in newest_last[-TABLES_MAX:]:
-        with contextlib.suppress(OSError, ValueError):
-            loaded = json.loads(kept.read_text(encoding="utf-8"))
-            tables[table_id(loaded)] = loaded
-    return tables
+    def _check_threads(self) -> None:
+        """Raises SpoolError if a thread died: a core that looks well but sends nothing is worse than none."""
+        self._spool.check()
+        if not self._uplink.is_alive():
+            raise SpoolError("the uplink's thread died; core starts again")
 
 
 def _check_durable(state: Path) -> None:
@@ -184,9 +170,16 @@ async def _serve(plan: Plan) -> None:
     await Core(plan, SystemClock()).run(stop)
 
 
+def _log_dead_thread(died: threading.ExceptHookArgs) -> None:
+    name = died.thread.name if died.thread else "?"
+    trace = (died.exc_type, died.exc_value, died.exc_traceback) if died.exc_value else None
+    _log.critical("a bug ended the thread %s; please report it", name, exc_info=trace)
+
+
 def main(arguments: list[str]) -> int:
     """Entry point; exit status 1 with one plain line for what a person must mend."""
     start_logging("core")
+    threading.excepthook = _log_dead_thread
     die_with_parent()
     try:
         if len(arguments) != 1:

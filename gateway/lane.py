@@ -6,6 +6,7 @@ read any more, comes out of `peek` as a Lost range in its place, so nothing disa
 """
 
 import contextlib
+import errno
 import itertools
 import secrets
 import threading
@@ -13,10 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from gateway.blanks import Blanks
 from gateway.disk import PAGE, Disk
 from gateway.errors import SpoolError
+from gateway.recover import ReadMarks, Segment, find_tail, look
 from gateway.segment import (
     FRAME_HEAD,
     MARKS_MAX,
@@ -25,12 +28,13 @@ from gateway.segment import (
     StoredFrame,
     frames_in,
     pack_commit,
-    read_header,
 )
 from gateway.twopage import TwoPageFile
 
 COMMIT_MAX: Final = 256 * 1024  # bytes in one commit
-FREE_KEPT: Final = 2  # recycled segments held ready
+AHEAD_MAX: Final = 1 << 20  # records a hub may be ahead of a disk that lost its newest commits
+
+CountKinds = Callable[[bytes], Mapping[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,128 +47,90 @@ class Lost:
     counts: Mapping[int, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class _Segment:
-    path: Path
-    fd: int  # open as long as the segment is in use; pread and pwrite need no position
-    header: SegmentHeader
-    seed: int
-    end: int  # offset behind its last commit; the file's size where that is not known
+@dataclass(frozen=True, slots=True)
+class LaneFormat:
+    """What a lane's log needs to know. `read_marks` tells the highest n per incarnation in a payload,
+    `count_kinds` its records by Kind.
+    """
 
-
-ReadMarks = Callable[[bytes], Mapping[int, int]]
-CountKinds = Callable[[bytes], Mapping[int, int]]
+    lane: int
+    epoch: bytes
+    segment_bytes: int
+    segments_max: int
+    read_marks: ReadMarks
+    count_kinds: CountKinds
 
 
 class LaneLog:
-    """The log of one lane. Opening it recovers from any crash; it never refuses to open.
+    """The log of one lane. Opening it recovers from any crash; damage never keeps it from opening.
 
-    `read_marks` tells the highest n per incarnation in a payload, `count_kinds` the records by Kind.
-    `append` is for one thread, `peek` and `ack` for one other; `held` and the numbers are for any.
+    `append` and `evict_oldest` may be called by any thread, one append at a time; `peek`, `settle`
+    and `ack` by one other thread. `make_room` is asked for disk space when there is none.
     """
 
     def __init__(
-        self,
-        disk: Disk,
-        folder: Path,
-        lane: int,
-        epoch: bytes,
-        segment_bytes: int,
-        segments_max: int,
-        read_marks: ReadMarks,
-        count_kinds: CountKinds,
+        self, disk: Disk, folder: Path, form: LaneFormat, make_room: Callable[[], bool] = lambda: False
     ) -> None:
         self._disk = disk
         self._folder = folder
-        self._lane = lane
-        self._epoch = epoch
-        self._segment_bytes = segment_bytes
-        self._segments_max = max(2, segments_max)
-        self._read_marks = read_marks
-        self._count_kinds = count_kinds
-        self._lock = threading.Lock()
-        self._segments: list[_Segment] = []
-        self._free: list[Path] = []
+        self._form = form
+        self._make_room = make_room
+        self._appending = threading.Lock()  # held for a whole commit
+        self._lock = threading.Lock()  # guards what follows; never held while the disk syncs
+        self._segments: list[Segment] = []
         self._spoilt = False  # the active segment must not be written again
+        self._settled = False  # the hub has said what it has, since this opening
         self._corrupt_to = 0  # highest damaged record counted so far
         self._cursor: tuple[Path, int, int] | None = None  # segment, offset, sequence number there
         self.marks: dict[int, int] = {}
         self.counters: Counter[str] = Counter()
+        self._blanks = Blanks(disk, folder, form.segment_bytes, self.counters)
         disk.make_folder(folder)
         self._ack_file = TwoPageFile(disk, folder / "ack", sync=False)
         self._gap_file = TwoPageFile(disk, folder / "gap", sync=True)
-        self.acked: int = self._ack_file.value or 0
+        self.acked: int = self._own(self._ack_file).get("acked", 0)
         self.next_seq = 1
         self._recover()
-        self._make_ready()
+        self._opened_at = self.next_seq
+        if not self._segments:
+            self._blanks.make_ready()
+
+    def _own(self, file: TwoPageFile) -> dict[str, Any]:
+        """A file's value, unless it is of an earlier epoch."""
+        value = file.value
+        return value if isinstance(value, dict) and value.get("epoch") == self._form.epoch else {}
 
     # ---- opening ----
 
     def _recover(self) -> None:
-        found: list[_Segment] = []
-        for name in self._disk.list_folder(self._folder):
-            path = self._folder / name
-            if name.endswith(".seg"):
-                fd = self._disk.open(path)
-                header = read_header(self._disk.read(fd, PAGE, 0))
-                if header is None or header.epoch != self._epoch or header.lane != self._lane:
-                    self.counters["segments_unreadable"] += 1
-                    self._recycle(path, fd)
-                else:
-                    found.append(_Segment(path, fd, header, header.seed, self._segment_bytes))
-            elif name.endswith(".free"):
-                self._free.append(path)
-            elif name not in {"ack", "gap"}:
-                self._disk.unlink(path)  # half-made by a crash
-        found.sort(key=lambda segment: segment.header.first_seq)
-        self._segments = found
-        gap_last = self._gap_file.value["last"] if self._gap_file.value else 0
+        found = look(self._disk, self._folder, self._form.lane, self._form.epoch, self._form.segment_bytes)
+        self._segments = found.segments
+        self._blanks.found(found.free)
+        gap_last = self._declared()[0]
         self.next_seq = max(self.acked, gap_last) + 1
-        if found:
-            self._recover_tail(found[-1])
+        if self._segments:
+            tail = find_tail(self._disk, self._segments[-1], self._form.read_marks)
+            self._segments[-1].end = tail.end
+            self.marks = tail.marks
+            self.next_seq = max(self.next_seq, tail.next_seq)
+            self._spoilt = tail.torn  # its leftovers would still validate in this segment
+            self.counters["commits_torn"] += tail.torn
+        for path, first_seq in found.unreadable:
+            self.counters["segments_unreadable"] += 1
+            if first_seq >= self.next_seq:
+                # Its numbers were given out, nobody knows how many: skip all that fit in a segment.
+                self.next_seq = first_seq + self._form.segment_bytes // FRAME_HEAD.size
+                self._spoilt = True
+            self._recycle(path, None)
+        for segment in found.foreign:
+            self.counters["segments_foreign"] += 1
+            self._recycle(segment.path, segment.fd)
         # An eviction that was declared but not carried out when the power went.
-        while len(found) > 1 and found[1].header.first_seq - 1 <= gap_last:
+        while len(self._segments) > 1 and self._segments[1].header.first_seq - 1 <= gap_last:
             self._recycle_first()
         self._drop_acked()
 
-    def _recover_tail(self, tail: _Segment) -> None:
-        """Find the last whole commit; a commit that is not whole was never acknowledged to anyone."""
-        self.marks = dict(tail.header.marks)
-        commit: list[StoredFrame] = []
-        tail.end = PAGE
-        seq = tail.header.first_seq
-        for frame in frames_in(self._disk, tail.fd, tail.seed, PAGE, seq, self._segment_bytes):
-            if commit and commit[-1].commit_first != frame.commit_first:
-                # A later commit follows, so this one had been synced: what is missing is damage.
-                self._accept(tail, commit)
-                commit = []
-            commit.append(frame)
-        whole = bool(commit) and commit[-1].ends_commit and commit[0].first_seq == commit[0].commit_first
-        contiguous = all(a.last_seq + 1 == b.first_seq for a, b in itertools.pairwise(commit))
-        if whole and contiguous:
-            self._accept(tail, commit)
-        elif commit:
-            # Its leftovers would still validate in this segment, so the next commit begins another.
-            self.counters["commits_torn"] += 1
-            self._spoilt = True
-        self.next_seq = max(self.next_seq, seq)
-
-    def _accept(self, tail: _Segment, commit: Sequence[StoredFrame]) -> None:
-        for frame in commit:
-            self._remember(self._read_marks(frame.content))
-        tail.end = commit[-1].next_at
-        self.next_seq = max(self.next_seq, commit[-1].last_seq + 1)
-
-    def _make_ready(self) -> None:
-        """Have a segment ready, so that the first alert does not wait for a megabyte of zeros."""
-        if self._segments or self._free:
-            return
-        ready = self._folder / f"{secrets.token_hex(8)}.free"
-        with contextlib.suppress(OSError):  # a full disk is dealt with when there is something to append
-            self._disk.create(ready, self._segment_bytes)
-            self._free.append(ready)
-
-    # ---- appending (one thread) ----
+    # ---- appending ----
 
     def append(self, payloads: Sequence[Payload]) -> int:
         """Write one commit; returns the sequence number of its first record, all of it on the medium.
@@ -172,6 +138,10 @@ class LaneLog:
         Raises SpoolError when the disk refuses; nothing was appended then, and the next try starts
         a new segment (a failed fdatasync must never be tried again on the same pages).
         """
+        with self._appending:
+            return self._append(payloads)
+
+    def _append(self, payloads: Sequence[Payload]) -> int:
         first_seq = self.next_seq
         try:
             segment = self._segment_for(sum(FRAME_HEAD.size + len(p.content) for p in payloads))
@@ -185,115 +155,132 @@ class LaneLog:
                 f"the spool's disk refuses to write ({error.strerror}): {self._folder}"
             ) from error
         with self._lock:
-            if self.next_seq != first_seq:  # an ack from the future moved the lane on meanwhile
-                raise SpoolError("the hub already has these sequence numbers; the commit is numbered anew")
             for payload in payloads:
-                self._remember(self._read_marks(payload.content))
+                self._remember(self._form.read_marks(payload.content))
             segment.end += len(commit)
             self.next_seq = first_seq + sum(p.count for p in payloads)
         self.counters["commits"] += 1
         self.counters["bytes"] += len(commit)
         return first_seq
 
-    def _segment_for(self, size: int) -> _Segment:
+    def _segment_for(self, size: int) -> Segment:
         """The active segment, or a new one if the commit does not fit or the active one is spoilt."""
         if size > COMMIT_MAX:
             raise SpoolError(f"a commit of {size} bytes is over the limit of {COMMIT_MAX}")
         if self._segments and not self._spoilt:
             active = self._segments[-1]
-            if active.end + size <= self._segment_bytes:
+            if active.end + size <= self._form.segment_bytes - PAGE:
                 return active
         return self._begin_segment()
 
-    def _begin_segment(self) -> _Segment:
+    def _begin_segment(self) -> Segment:
+        form = self._form
         with self._lock:
-            while len(self._segments) >= self._segments_max:
-                self._evict()
-            if self._segments and self._segments[-1].header.first_seq == self.next_seq:
-                spoilt = self._segments.pop()  # it holds no whole commit
-                self._recycle(spoilt.path, spoilt.fd)
-            free = self._free.pop(0) if self._free else None
-        header = SegmentHeader(self._epoch, self._lane, self.next_seq, secrets.randbits(63), dict(self.marks))
+            while (
+                self._segments and max(self.acked + 1, self._segments[-1].header.first_seq) >= self.next_seq
+            ):
+                last = self._segments.pop()  # the hub has all of it, or it holds no whole commit
+                self._recycle(last.path, last.fd)
+        while len(self._segments) >= form.segments_max and self.evict_oldest():
+            pass
+        header = SegmentHeader(form.epoch, form.lane, self.next_seq, secrets.randbits(63), dict(self.marks))
+        blank = self._blank_file()
+        fd = self._disk.open(blank)
         path = self._folder / f"{self.next_seq:020d}.seg"
-        if free is not None:
-            self._disk.rename(free, path)
-        else:
-            beside = self._folder / "new"
-            try:
-                self._disk.create(beside, self._segment_bytes)
-            except OSError:
-                if not self.evict_oldest():
-                    raise
-                return self._begin_segment()
-            self._disk.rename(beside, path)
-        fd = self._disk.open(path)
         try:
-            self._disk.write(fd, header.pack(), 0)
+            for at in (0, form.segment_bytes - PAGE):
+                self._disk.write(fd, header.pack(), at)
             self._disk.sync(fd)
+            # Named only now: a file with a segment's name has always had a header.
+            self._disk.rename(blank, path)
             self._disk.sync_folder(self._folder)
         except OSError:
             self._disk.close(fd)
             raise
-        segment = _Segment(path, fd, header, header.seed, PAGE)
+        segment = Segment(path, fd, header, header.seed, PAGE)
         with self._lock:
             self._segments.append(segment)
         self._spoilt = False
         return segment
 
+    def _blank_file(self) -> Path:
+        """A preallocated file: recycled, new, or paid for with the oldest records that matter least."""
+        while True:
+            with self._lock:
+                blank = self._blanks.take()
+            try:
+                return blank or self._blanks.create()
+            except OSError as error:
+                if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                    raise
+                if not self._make_room() and not self.evict_oldest():
+                    raise
+
     # ---- losing, in the open ----
 
-    def evict_oldest(self) -> bool:
-        """Give up the oldest segment, declared as lost; False if only the active one is left."""
-        with self._lock:
-            return self._evict()
+    def evict_oldest(self, *, to_disk: bool = False) -> bool:
+        """Give up the oldest segment, declared as lost; False if only the active one is left.
 
-    def _evict(self) -> bool:
-        if len(self._segments) < 2:
-            return False
-        oldest, following = self._segments[0], self._segments[1]
-        last = following.header.first_seq - 1
-        if last > self.acked:
+        With `to_disk` its space goes back to the file system, for another lane to use.
+        """
+        with self._lock:
+            if len(self._segments) < 2:
+                return to_disk and self._blanks.release()
+            oldest, following = self._segments[0], self._segments[1]
+            last = following.header.first_seq - 1
             first = max(self.acked + 1, oldest.header.first_seq)
-            before = self._gap_file.value
-            counts: Counter[int] = Counter()
-            if before and before["last"] > self.acked:
-                counts.update(before["counts"])
-            for frame in self._frames_of(oldest, first, last):
-                counts.update(self._count_kinds(frame.content))
-            # Declared first, then done: a crash between the two is finished at the next opening.
-            self._gap_file.write({"last": last, "counts": dict(counts)})
-            self.counters["records_evicted"] += last - first + 1
-        self._recycle_first()
-        return True
+        counts: Counter[int] = Counter()  # outside the lock: a whole segment is read for it
+        with contextlib.suppress(OSError):
+            frames = frames_in(self._disk, oldest.fd, oldest.seed, PAGE, first, oldest.end)
+            for frame in itertools.takewhile(lambda f: f.first_seq <= last, frames):
+                counts.update(self._form.count_kinds(frame.content))
+        with self._lock:
+            if self._segments[:1] != [oldest]:
+                return True  # the hub's ack was quicker
+            if last > self.acked:
+                before_last, _, before_counts = self._declared()
+                if before_last > self.acked:
+                    counts.update(before_counts)
+                # Declared first, then done: a crash between the two is finished at the next opening.
+                self._declare(last, "evicted", counts)
+                self.counters["records_evicted"] += last - first + 1
+            self._recycle_first()
+            return not to_disk or self._blanks.release()
+
+    def _declare(self, last: int, reason: str, counts: Mapping[int, int]) -> None:
+        value = {"epoch": self._form.epoch, "last": last, "reason": reason, "counts": dict(counts)}
+        self._gap_file.write(value)
+
+    def _declared(self) -> tuple[int, str, dict[int, int]]:
+        """Up to where records were given up, why, and what that cost, by Kind."""
+        gap = self._own(self._gap_file)
+        return gap.get("last", 0), gap.get("reason", "disk"), gap.get("counts", {})
 
     def _recycle_first(self) -> None:
         oldest = self._segments.pop(0)
         self._recycle(oldest.path, oldest.fd)
 
-    def _recycle(self, path: Path, fd: int) -> None:
-        """A segment's file is free to be overwritten, or removed if enough are waiting."""
-        self._disk.close(fd)
+    def _recycle(self, path: Path, fd: int | None) -> None:
         if self._cursor is not None and self._cursor[0] == path:
             self._cursor = None
-        if len(self._free) < FREE_KEPT:
-            free = self._folder / f"{secrets.token_hex(8)}.free"
-            self._disk.rename(path, free)
-            self._free.append(free)
-        else:
-            self._disk.unlink(path)
+        self._blanks.recycle(path, fd)
 
     # ---- reading and forgetting (the uplink's thread) ----
 
     def peek(self, after_seq: int, max_bytes: int) -> list[StoredFrame | Lost]:
-        """What follows `after_seq`, in order: whole frames, and ranges that are lost. At least one if any."""
+        """What follows `after_seq`, in order: whole frames, and ranges that are lost. At least one if any.
+
+        Raises OSError if the disk answers nothing.
+        """
         found: list[StoredFrame | Lost] = []
         size = 0
         with self._lock:
             seq = after_seq + 1
             last_held = self.next_seq - 1
-            if self._segments and seq < self._segments[0].header.first_seq:
-                found.append(self._head_gap(seq))
-                seq = found[-1].last_seq + 1
+            first_stored = self._segments[0].header.first_seq if self._segments else self.next_seq
+            if seq < first_stored:
+                found.append(self._head_gap(seq, first_stored - 1))
+                seq = first_stored
             for index, segment in enumerate(self._segments):
                 final = index + 1 == len(self._segments)
                 last = last_held if final else self._segments[index + 1].header.first_seq - 1
@@ -313,11 +300,9 @@ class LaneLog:
                 if seq <= last:
                     found.append(self._corrupt(seq, last))
                     seq = last + 1
-            if not self._segments and seq <= last_held:
-                found.append(self._head_gap(seq, last_held))
         return found
 
-    def _frames_of(self, segment: _Segment, seq: int, last: int) -> Iterator[StoredFrame]:
+    def _frames_of(self, segment: Segment, seq: int, last: int) -> Iterator[StoredFrame]:
         """Frames of one segment from `seq` to `last`, read as they are asked for."""
         at = PAGE
         if self._cursor is not None and self._cursor[0] == segment.path and self._cursor[2] == seq:
@@ -325,37 +310,62 @@ class LaneLog:
         frames = frames_in(self._disk, segment.fd, segment.seed, at, seq, segment.end)
         return itertools.takewhile(lambda frame: frame.first_seq <= last, frames)
 
-    def _head_gap(self, seq: int, last: int | None = None) -> Lost:
-        if last is None:
-            last = self._segments[0].header.first_seq - 1
-        declared = self._gap_file.value
+    def _head_gap(self, seq: int, last: int) -> Lost:
         if last <= self.acked:
             return Lost(seq, last, "forgotten")  # a hub acknowledged them once and no longer has them
-        if declared and declared["last"] >= last:
-            return Lost(seq, last, "evicted", dict(declared["counts"]))
-        return Lost(seq, last, "disk")
+        declared_last, reason, counts = self._declared()
+        return Lost(seq, last, reason, counts) if declared_last >= last else Lost(seq, last, "disk")
 
     def _corrupt(self, first: int, last: int) -> Lost:
         self.counters["records_corrupt"] += max(0, last - max(first - 1, self._corrupt_to))
         self._corrupt_to = max(self._corrupt_to, last)
         return Lost(first, last, "corrupt")
 
-    def ack(self, upto_seq: int) -> None:
-        """The hub has everything up to `upto_seq`: forget it. A number from the future moves the lane on.
+    def settle(self, hub_has: int) -> None:
+        """What the hub has, by its Welcome. Raises SpoolError for a number that cannot be true.
 
-        It can only come from a hub that knows more than this disk, which lost its newest segment;
-        numbers the hub has seen must never be used for other records.
+        A hub that, at the first Welcome since opening, has numbers which this disk thinks it never
+        gave out, knows more than the disk: its newest commits were damaged. What was appended under
+        those numbers since then is stored again under new ones.
         """
+        if hub_has >= self.next_seq + AHEAD_MAX:
+            raise SpoolError(f"the hub claims record {hub_has}, this box made {self.next_seq - 1}")
+        if not self._settled and hub_has >= self._opened_at:
+            with self._appending:
+                self._number_anew(hub_has)
+        elif hub_has >= self.next_seq:
+            raise SpoolError(f"the hub claims record {hub_has}, this box made {self.next_seq - 1}")
+        self._settled = True
+        self.ack(hub_has)
+
+    def _number_anew(self, hub_has: int) -> None:
+        self.counters["numbered_anew"] += 1
+        again: list[Payload] = []
+        after = self._opened_at - 1
+        while items := self.peek(after, 1 << 20):
+            again += [Payload(f.count, f.content) for f in items if isinstance(f, StoredFrame)]
+            after = items[-1].last_seq
+        with self._lock:
+            self.next_seq = base = max(self.next_seq, hub_has + 1)
+            self._spoilt = True
+        for payload in again:
+            self._append([payload])
+        with (
+            self._lock
+        ):  # stored again before it is dropped: a crash in between sends it twice, and loses nothing
+            if base - 1 > hub_has:
+                self._declare(base - 1, "renumbered", {})
+            while self._segments and self._segments[0].header.first_seq < base:
+                self._recycle_first()
+
+    def ack(self, upto_seq: int) -> None:
+        """The hub has everything up to `upto_seq`: forget it."""
         with self._lock:
             if upto_seq <= self.acked:
                 return
-            if upto_seq >= self.next_seq:
-                self.counters["acks_ahead"] += 1
-                self.next_seq = upto_seq + 1
-                self._spoilt = True
             self.acked = upto_seq
             with contextlib.suppress(OSError):  # losing an ack means sending again, which the hub drops
-                self._ack_file.write(upto_seq)
+                self._ack_file.write({"epoch": self._form.epoch, "acked": upto_seq})
             self._drop_acked()
 
     def _drop_acked(self) -> None:

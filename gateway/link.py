@@ -36,6 +36,9 @@ VERSION: Final = 1
 PACKET_MAX: Final = 65536  # bytes
 RECORDS_PER_PACKET: Final = 200
 HELD_MAX: Final = (4096, 4096, 8192, 2048)  # records a worker holds per lane while core is away
+_NUMBER_MAX: Final = 2**63
+_ACCEPT_AGAIN_S: Final = 1.0
+_QUIET_S: Final = 1.0  # a core that is away for less is starting, and no news
 _PATH_MAX: Final = 107  # sockaddr_un.sun_path, unix(7)
 _log = logging.getLogger("link")
 
@@ -102,16 +105,18 @@ class LinkClient:
 
     async def run(self) -> None:
         """Stay connected for ever; connect again whenever core comes back."""
-        pause_s = 0.02
+        loop = asyncio.get_running_loop()
+        pause_s, away_since = 0.02, loop.time()
         while True:
             try:
                 await self._connect()
                 self._core.heals()
                 pause_s = 0.02
                 await self._lost.wait()
-                self._core.breaks("core is away; records wait in this worker")
+                away_since = loop.time()
             except OSError:  # not listening yet, or not any more
-                self._core.breaks("core is away; records wait in this worker")
+                if loop.time() - away_since > _QUIET_S:
+                    self._core.breaks("core is away; records wait in this worker")
             finally:
                 self._disconnect()
             await asyncio.sleep(pause_s)
@@ -203,7 +208,7 @@ class LinkClient:
         self._send()
 
 
-OnPut = Callable[["Peer", int, int, list[Item]], None]
+OnPut = Callable[["Peer", int, int, list[Item]], bool]
 
 
 class Peer:
@@ -216,6 +221,7 @@ class Peer:
         self.number = 0
         self.incarnation = 0
         self._owed: dict[int, int] = {}  # lane -> n that a full socket did not take
+        self._refused: tuple[int, int, list[Item]] | None = None  # not read further until it is taken
 
     def kept(self, lane: int, n: int) -> None:
         """Tell the worker that all up to n is on disk; later, if it is too slow to read now."""
@@ -266,7 +272,8 @@ class Peer:
             if letter == "H":
                 version, self.who, self.number, self.incarnation = fields
                 if version != VERSION:
-                    raise WireError("link_version", f"{version!r}")
+                    raise WireError("link_version", f"{version!r:.20}")
+                _number(self.incarnation)
                 self._tell(["W", self._server.kept_of(self.incarnation)])
                 self._server.by_incarnation[self.incarnation] = self
                 return
@@ -274,12 +281,26 @@ class Peer:
                 self._tell(["S", self._server.on_status()])
                 return
             lane, first_n, run = fields
-            items = [(int(t_ns), bytes(packed)) for t_ns, packed in run]
-        except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
+            items = [(_number(t_ns), _record(packed)) for t_ns, packed in run]
+        except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
             raise WireError("link_malformed", str(error)) from error
         if letter != "P" or not self.incarnation or lane not in range(len(Lane)) or not items:
-            raise WireError("link_malformed", f"{letter!r}")
-        self._server.on_put(self, lane, first_n, items)
+            raise WireError("link_malformed", f"{letter!r:.20}")
+        self._put(lane, _number(first_n), items)
+
+    def _put(self, lane: int, first_n: int, items: list[Item]) -> None:
+        """Hand records on. Where too much waits for the disk already, this worker is not read for a while."""
+        if self._server.on_put(self, lane, first_n, items):
+            return
+        self._refused = (lane, first_n, items)
+        self._server.counters["pauses"] += 1
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+
+    def resume(self) -> None:
+        """Try again what was refused; go on reading if it is taken now."""
+        if self._refused is not None and self._server.on_put(self, *self._refused):
+            self._refused = None
+            asyncio.get_running_loop().add_reader(self._socket.fileno(), self.read)
 
     def close(self) -> None:
         """Close the socket."""
@@ -289,10 +310,27 @@ class Peer:
         self._socket.close()
 
 
+def _number(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < _NUMBER_MAX:
+        raise WireError("link_malformed", f"{value!r:.20} is no number in range")
+    return value
+
+
+def _record(packed: Any) -> bytes:
+    """Checks that it is one flat msgpack array: what is in a batch must not spoil the others in it."""
+    if type(packed) is not bytes:
+        raise WireError("link_malformed", "a record is not bytes")
+    fields = msgpack.unpackb(packed, max_array_len=256)
+    if type(fields) is not list or any(isinstance(field, list | dict) for field in fields):
+        raise WireError("link_malformed", "a record is not a flat array")
+    return packed
+
+
 class LinkServer:
     """Core's end: owns the named socket, checks by SO_PEERCRED that a peer is this box's own user.
 
-    `on_put(peer, lane, first_n, items)` gets records in order; `kept_of(incarnation)` answers what
+    `on_put(peer, lane, first_n, items)` gets records in order; where it returns False that worker
+    waits until `resume`. `kept_of(incarnation)` answers what
     is already on disk, as {lane: n}.
     """
 
@@ -314,12 +352,28 @@ class LinkServer:
         self._listener.bind(socket_path(self._path))
         self._path.chmod(0o660)
         self._listener.listen(64)
-        asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
+
+    def resume(self) -> None:
+        """There is room again: take what workers were refused."""
+        for peer in tuple(self._peers):
+            peer.resume()
 
     def _accept(self) -> None:
         try:
             sock, _ = self._listener.accept()
-        except OSError:
+        except BlockingIOError:
+            return
+        except OSError as error:  # out of descriptors: the connection waits until some are free
+            self.counters["accept_errors"] += 1
+            say(_log, logging.WARNING, f"cannot take a worker's connection: {error.strerror}")
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._listener.fileno())
+            loop.call_later(_ACCEPT_AGAIN_S, self._listen)
             return
         size = struct.calcsize("3i")
         _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))

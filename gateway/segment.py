@@ -6,6 +6,7 @@ changes neither its size nor its extents and one fdatasync writes only the data.
     page 0      header: magic, epoch, lane, first sequence number, nonce, marks; CRC
     page 1 ...  commits. A commit starts on a fresh page, so a page that is torn while it is
                 written never holds anything that was committed before.
+    last page   the header again: without it nothing in the segment could be told from leftovers
 
 A commit is one or more frames, the last one flagged. A frame is a 24-byte header and its payload:
 
@@ -17,6 +18,7 @@ segment: what an earlier use of the file left behind never validates.
 All integers are little-endian; CRC is CRC-32 (ISO-HDLC, as zlib computes it).
 """
 
+import contextlib
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,17 +89,26 @@ class SegmentHeader:
         return page.ljust(PAGE, b"\0")
 
 
-def read_header(page: bytes) -> SegmentHeader | None:
-    """Page 0 read back; None if it is no valid segment header."""
+def read_header(disk: Disk, fd: int, size: int) -> SegmentHeader | None:
+    """The header of a segment of `size` bytes, from its first or last page; None if neither can be read."""
+    for at in (0, size - PAGE):
+        with contextlib.suppress(OSError, ValueError, msgpack.exceptions.UnpackException):
+            header = _unpack_header(disk.read(fd, PAGE, at))
+            if header is not None:
+                return header
+    return None
+
+
+def _unpack_header(page: bytes) -> SegmentHeader | None:
     size = _SEGMENT_HEAD.size
     if len(page) < PAGE or page[:8] != MAGIC:
         return None
     (crc,) = struct.unpack_from("<I", page, size)
-    if zlib.crc32(page[:size]) != crc:
-        return None
     _, epoch, lane, first_seq, nonce, length, marks_crc = _SEGMENT_HEAD.unpack_from(page)
     packed = page[size + 4 : size + 4 + length]
-    marks = msgpack.unpackb(packed, strict_map_key=False) if zlib.crc32(packed) == marks_crc else {}
+    if zlib.crc32(page[:size]) != crc or zlib.crc32(packed) != marks_crc:
+        return None
+    marks = msgpack.unpackb(packed, strict_map_key=False)
     return SegmentHeader(epoch, lane, first_seq, nonce, marks)
 
 
@@ -142,16 +153,11 @@ def frames_in(disk: Disk, fd: int, seed: int, at: int, from_seq: int, end: int) 
 
 
 def _read_frame(disk: Disk, fd: int, seed: int, at: int, end: int, commit_at: int) -> StoredFrame | None:
-    head = disk.read(fd, FRAME_HEAD.size, at)
-    if len(head) < FRAME_HEAD.size:
+    head, content = _read_parts(disk, fd, at, end)
+    if not content or zlib.crc32(content, zlib.crc32(head[8:], seed)) != int.from_bytes(head[4:8], "little"):
         return None
-    length, crc, first_seq, count, flags, lead = FRAME_HEAD.unpack(head)
-    after = at + FRAME_HEAD.size + length
-    if not 1 <= length <= PAYLOAD_MAX or after > end or count == 0 or lead > first_seq:
-        return None
-    content = disk.read(fd, length, at + FRAME_HEAD.size)
-    if len(content) != length or zlib.crc32(content, zlib.crc32(head[8:], seed)) != crc:
-        return None
+    _, _, first_seq, count, flags, lead = FRAME_HEAD.unpack(head)
+    after = at + FRAME_HEAD.size + len(content)
     ends = bool(flags & LAST)
     return StoredFrame(
         first_seq=first_seq,
@@ -162,3 +168,24 @@ def _read_frame(disk: Disk, fd: int, seed: int, at: int, end: int, commit_at: in
         commit_at=commit_at,
         next_at=page_after(after) if ends else after,
     )
+
+
+def _read_parts(disk: Disk, fd: int, at: int, end: int) -> tuple[bytes, bytes]:
+    """Header and payload of the frame at `at`; an empty payload if there can be none.
+
+    A page that cannot be read is damage like any other, unless the disk answers nothing at all.
+    """
+    try:
+        head = disk.read(fd, FRAME_HEAD.size, at)
+        length = int.from_bytes(head[:4], "little")
+        if (
+            len(head) < FRAME_HEAD.size
+            or not 1 <= length <= PAYLOAD_MAX
+            or at + FRAME_HEAD.size + length > end
+        ):
+            return head, b""
+        content = disk.read(fd, length, at + FRAME_HEAD.size)
+        return head, content if len(content) == length else b""
+    except OSError:
+        disk.read(fd, PAGE, 0)  # raises if it is the disk, and not this page
+        return b"", b""

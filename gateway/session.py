@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.clock import Clock
-from gateway.errors import WireError
+from gateway.errors import SpoolError, WireError
 from gateway.lane import LaneLog, Lost
 from gateway.segment import StoredFrame
 from gateway.wire import (
@@ -100,7 +100,10 @@ class Session:
     def _welcome(self, welcome: Welcome) -> None:
         for lane in self._lanes:
             acked = welcome.acked.get(lane, 0)
-            self._logs[lane].ack(acked)
+            try:
+                self._logs[lane].settle(acked)
+            except SpoolError as error:
+                raise WireError("acked_from_future", str(error)) from error
             self._sent[lane] = acked
         self._session = welcome.session
         self._credit = welcome.credit

@@ -23,17 +23,18 @@ import msgpack
 from gateway.clock import Clock
 from gateway.disk import PAGE, Disk
 from gateway.errors import SpoolError, WireError
-from gateway.lane import COMMIT_MAX, LaneLog, Lost
+from gateway.lane import COMMIT_MAX, LaneFormat, LaneLog, Lost
 from gateway.log import Condition, say
 from gateway.plan import SpoolPlan
 from gateway.reading import Lane
 from gateway.records import BATCH_MAX, RECORDS_MAX, BatchHeader, Item, Source, pack_batch, unpack_batch
+from gateway.recover import epoch_in
 from gateway.segment import Payload, StoredFrame
 
 __all__ = ["Kept", "Lost", "Spool", "StoredFrame"]
 
 SEGMENT_BYTES: Final = (1 << 20, 1 << 20, 8 << 20, 8 << 20)
-PENDING_MAX: Final = 4 << 20  # bytes waiting for the disk, all lanes together
+PENDING_MAX: Final = 1 << 20  # bytes of one lane that wait for the disk
 _EAGER_BYTES: Final = 32 << 10  # this much waiting ends a commit window early
 _RETRY_S: Final = 1.0
 _SEEN_MAX: Final = 4096
@@ -85,20 +86,10 @@ class Spool:
         self._clock = clock
         self._table = table
         self.counters: Counter[str] = Counter()
-        self._waiting = 0
+        self._waiting = [0] * len(Lane)
         self._budget = threading.Lock()
-        self.logs = tuple(
-            LaneLog(
-                self._disk,
-                folder / str(int(lane)),
-                lane,
-                self.epoch,
-                SEGMENT_BYTES[lane],
-                (plan.quota_mib[lane] << 20) // SEGMENT_BYTES[lane],
-                marks_of,
-                kinds_of,
-            )
-            for lane in Lane
+        self.logs: tuple[LaneLog, ...] = tuple(
+            self._open_log(folder, lane, plan.quota_mib[lane]) for lane in Lane
         )
         self._seen: dict[tuple[int, int], int] = {}  # (incarnation, lane) -> highest n taken in
         self._writers = tuple(
@@ -107,6 +98,21 @@ class Spool:
         )
         for writer in self._writers:
             writer.start()
+
+    def _open_log(self, folder: Path, lane: Lane, quota_mib: int) -> LaneLog:
+        form = LaneFormat(
+            lane,
+            self.epoch,
+            SEGMENT_BYTES[lane],
+            (quota_mib << 20) // SEGMENT_BYTES[lane],
+            marks_of,
+            kinds_of,
+        )
+        return LaneLog(self._disk, folder / str(int(lane)), form, lambda: self._make_room(lane))
+
+    def _make_room(self, lane: Lane) -> bool:
+        """Give up the oldest segment of the least important lane below `lane`; False if there is none."""
+        return any(self.logs[other].evict_oldest(to_disk=True) for other in reversed(Lane) if other > lane)
 
     def put(self, lane: int, incarnation: int, first_n: int, items: list[Item]) -> bool:
         """Take records in. False if too much is already waiting; then nothing was taken.
@@ -122,12 +128,12 @@ class Spool:
             self.counters["numbers_missing"] += first_n - highest - 1
         if not items:
             return True
-        size = sum(len(packed) + 16 for _, packed in items)
+        size = _size(items)
         with self._budget:
-            if self._waiting + size > PENDING_MAX:
+            if self._waiting[lane] + size > PENDING_MAX:
                 self.counters["refused"] += len(items)
                 return False
-            self._waiting += size
+            self._waiting[lane] += size
         self._seen[incarnation, lane] = first_n + len(items) - 1
         if len(self._seen) > _SEEN_MAX:
             del self._seen[next(iter(self._seen))]  # the oldest incarnation is long dead
@@ -138,10 +144,16 @@ class Spool:
         """What is on disk of one incarnation: {lane: highest n}."""
         return {int(lane): log.marks.get(incarnation, 0) for lane, log in zip(Lane, self.logs, strict=True)}
 
-    def settled(self, size: int) -> None:
-        """A writer is done with this many waiting bytes."""
+    def settled(self, lane: int, size: int) -> None:
+        """A lane's thread is done with this many waiting bytes."""
         with self._budget:
-            self._waiting -= size
+            self._waiting[lane] -= size
+
+    def check(self) -> None:
+        """Raises SpoolError if a lane's thread has died, which is a bug: core must start afresh."""
+        for writer in self._writers:
+            if not writer.is_alive():
+                raise SpoolError(f"the thread {writer.name} died; core starts again")
 
     def header(self, base_mono_ns: int, sources: tuple[Source, ...]) -> BatchHeader:
         """A batch header for records from `base_mono_ns` on, with the clock's quality now."""
@@ -208,12 +220,11 @@ class _Writer(threading.Thread):
                     if left <= 0:
                         break
                     self._more.wait(left)
-                runs, size = self._runs, self._bytes
+                runs = self._runs
                 self._runs, self._bytes = deque(), 0
             if not runs:
                 return
             self._commit_all(runs)
-            self._spool.settled(size)
 
     def _commit_all(self, runs: deque[_Run]) -> None:
         """Commit everything, however long the disk refuses; gives up only when asked to stop."""
@@ -231,7 +242,7 @@ class _Writer(threading.Thread):
             marks: dict[int, int] = {}
             for payload in run_batches:
                 marks |= marks_of(payload.content)
-            _take(runs, sum(p.count for p in run_batches))
+            self._spool.settled(self._lane, _take(runs, sum(p.count for p in run_batches)))
             kept = Kept(self._lane, marks, first_seq, sum(p.count for p in run_batches), oldest_ns)
             self._on_kept(kept)
 
@@ -273,16 +284,23 @@ def _parts(runs: deque[_Run], bytes_max: int) -> list[list[_Run]]:
     return parts
 
 
-def _take(runs: deque[_Run], count: int) -> None:
-    """Remove the first `count` records from the waiting runs."""
+def _take(runs: deque[_Run], count: int) -> int:
+    """Remove the first `count` records from the waiting runs; how many waiting bytes that was."""
+    size = 0
     while count:
         run = runs[0]
+        size += _size(run.items[:count])
         if len(run.items) <= count:
             count -= len(run.items)
             runs.popleft()
         else:
             runs[0] = _Run(run.incarnation, run.first_n + count, run.items[count:])
             count = 0
+    return size
+
+
+def _size(items: list[Item]) -> int:
+    return sum(len(packed) + 16 for _, packed in items)
 
 
 def marks_of(content: bytes) -> dict[int, int]:
@@ -315,8 +333,8 @@ def _epoch_of(disk: Disk, folder: Path) -> bytes:
         epoch = found[len(_EPOCH_HEAD) : len(_EPOCH_HEAD) + 8]
         if found == _epoch_file(epoch):
             return epoch
-        say(_log, logging.ERROR, f"{path} is damaged; a new epoch starts, older records cannot be read")
-    epoch = secrets.token_bytes(8)
+        say(_log, logging.ERROR, f"{path} is damaged; it is made again from what the segments say")
+    epoch = _epoch_of_segments(disk, folder) or secrets.token_bytes(8)
     beside = folder / "epoch.new"
     disk.create(beside, _EPOCH_SIZE)
     fd = disk.open(beside)
@@ -328,6 +346,15 @@ def _epoch_of(disk: Disk, folder: Path) -> bytes:
     disk.rename(beside, path)
     disk.sync_folder(folder)
     return epoch
+
+
+def _epoch_of_segments(disk: Disk, folder: Path) -> bytes | None:
+    for lane in Lane:
+        if str(int(lane)) in disk.list_folder(folder):
+            epoch = epoch_in(disk, folder / str(int(lane)), SEGMENT_BYTES[lane])
+            if epoch is not None:
+                return epoch
+    return None
 
 
 def _epoch_file(epoch: bytes) -> bytes:

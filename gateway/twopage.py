@@ -3,6 +3,7 @@
 Each page is `u64 turn | u32 length | u32 crc | content`; the valid one with the higher turn counts.
 """
 
+import contextlib
 import struct
 import zlib
 from pathlib import Path
@@ -16,19 +17,30 @@ _HEAD: Final = struct.Struct("<QII")
 
 
 class TwoPageFile:
-    """One value in a two-page file. With `sync`, a write returns only when it is on the medium."""
+    """One value in a two-page file. With `sync`, a write returns only when it is on the medium.
+
+    A file that cannot be made or read is as good as none: `value` is None, and `write` raises.
+    """
 
     def __init__(self, disk: Disk, path: Path, *, sync: bool) -> None:
         self._disk = disk
+        self._path = path
         self._sync = sync
         self._turn = 0
+        self._fd: int | None = None
         self.value: Any = None
-        if path.name not in disk.list_folder(path.parent):
-            disk.create(path, 2 * PAGE)
-            disk.sync_folder(path.parent)
-        self._fd = disk.open(path)
+        with contextlib.suppress(OSError):
+            self._open()
+
+    def _open(self) -> int:
+        if self._path.name not in self._disk.list_folder(self._path.parent):
+            self._disk.create(self._path, 2 * PAGE)
+            self._disk.sync_folder(self._path.parent)
+        self._fd = self._disk.open(self._path)
         for page in (0, 1):
-            self._load(disk.read(self._fd, PAGE, page * PAGE))
+            with contextlib.suppress(OSError, ValueError, msgpack.exceptions.UnpackException):
+                self._load(self._disk.read(self._fd, PAGE, page * PAGE))
+        return self._fd
 
     def _load(self, page: bytes) -> None:
         if len(page) < _HEAD.size:
@@ -36,19 +48,22 @@ class TwoPageFile:
         turn, length, crc = _HEAD.unpack_from(page)
         content = page[_HEAD.size : _HEAD.size + length]
         if turn > self._turn and zlib.crc32(content, turn & 0xFFFFFFFF) == crc:
-            self._turn = turn
             self.value = msgpack.unpackb(content, strict_map_key=False)
+            self._turn = turn
 
     def write(self, value: Any) -> None:
         """Replace the value. Raises OSError; the old value then stands."""
+        fd = self._open() if self._fd is None else self._fd
         content: bytes = msgpack.packb(value)
         turn = self._turn + 1
         page = _HEAD.pack(turn, len(content), zlib.crc32(content, turn & 0xFFFFFFFF)) + content
-        self._disk.write(self._fd, page, turn % 2 * PAGE)
+        self._disk.write(fd, page, turn % 2 * PAGE)
         if self._sync:
-            self._disk.sync(self._fd)
+            self._disk.sync(fd)
         self._turn, self.value = turn, value
 
     def close(self) -> None:
         """Close the file."""
-        self._disk.close(self._fd)
+        if self._fd is not None:
+            self._disk.close(self._fd)
+            self._fd = None

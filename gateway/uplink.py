@@ -95,7 +95,10 @@ class Uplink(threading.Thread):
             for connection in self._connections:
                 connection.close(poller)
             context.destroy(linger=0)
-            os.close(self._woken)
+
+    def close(self) -> None:
+        """Let go of the wake-up descriptor, when nobody will call `wake` any more."""
+        os.close(self._woken)
 
 
 class _Connection:
@@ -148,6 +151,9 @@ class _Connection:
         except zmq.ZMQError as error:
             self.counters["socket_errors"] += 1
             self._doubt(poller, "socket", str(error))
+        except OSError as error:
+            self.counters["disk_errors"] += 1
+            self._doubt(poller, "disk", f"the spool cannot be read ({error.strerror}); check the disk")
 
     def _files(self) -> tuple[int, ...]:
         """Changes when the box is enrolled, or enrolled anew: then no pause is waited for."""

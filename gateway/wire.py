@@ -120,7 +120,7 @@ class Refusal:
 
 
 Message = Hello | Welcome | Table | Frame | Gap | Ack | Ping | Refusal
-GAP_REASONS: Final = ("evicted", "corrupt", "disk", "forgotten")
+GAP_REASONS: Final = ("evicted", "corrupt", "disk", "forgotten", "renumbered")
 
 
 def pack_message(message: Message) -> list[bytes]:

@@ -13,11 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gateway.disk import PAGE, Disk
 from gateway.errors import SpoolError
-from gateway.lane import LaneLog, Lost
+from gateway.lane import AHEAD_MAX, LaneFormat, LaneLog, Lost
 from gateway.segment import Payload, StoredFrame
 
 EPOCH = b"12345678"
-SEGMENT = 8 * PAGE  # page 0 and seven commits of a page
+SEGMENT = 9 * PAGE  # first and last page, and seven commits of a page
 
 
 class FaultyDisk(Disk):
@@ -42,18 +42,23 @@ class FaultyDisk(Disk):
         self._check("sync")
         super().sync(fd)
 
+    def read(self, fd: int, size: int, at: int) -> bytes:
+        self._check("read")
+        self._check(f"read at {at // PAGE}")
+        return super().read(fd, size, at)
+
+    def rename(self, old: Path, new: Path) -> None:
+        self._check("rename")
+        super().rename(old, new)
+
+    def unlink(self, path: Path) -> None:
+        self._check("unlink")
+        super().unlink(path)
+
 
 def open_lane(folder: Path, disk: Disk | None = None, segments_max: int = 4, epoch: bytes = EPOCH) -> LaneLog:
-    return LaneLog(
-        disk or Disk(),
-        folder,
-        2,
-        epoch,
-        SEGMENT,
-        segments_max,
-        lambda _: {},
-        lambda content: {1: content.count(b"#")},
-    )
+    form = LaneFormat(2, epoch, SEGMENT, segments_max, lambda _: {}, lambda content: {1: content.count(b"#")})
+    return LaneLog(disk or Disk(), folder, form)
 
 
 def contents(log: LaneLog, after: int = 0) -> list[tuple[int, bytes]]:
@@ -238,11 +243,48 @@ def test_full_disk_with_nothing_to_evict_refuses_and_goes_on_when_there_is_room(
     log.close()
 
 
-def test_ack_from_a_hub_that_knows_more_moves_the_numbers_on(log: LaneLog) -> None:
+def test_a_hub_that_knows_more_than_a_damaged_disk_costs_no_record(tmp_path: Path) -> None:
+    log = open_lane(tmp_path / "lane")
+    log.append([Payload(4, b"sent")])
+    log.append([Payload(6, b"sent, acked, then damaged before the ack was written")])
+    log.close()
+    (segment,) = (tmp_path / "lane").glob("*.seg")
+    with segment.open("r+b") as file:
+        file.seek(2 * PAGE + 40)
+        file.write(b"!")
+    log = open_lane(tmp_path / "lane")
+    assert log.append([Payload(3, b"alert"), Payload(9, b"more")]) == 5  # numbers the hub has already
+    log.settle(10)
+    assert log.acked == 10
+    first, *rest = log.peek(10, 1000)
+    assert first == Lost(11, 16, "renumbered")
+    assert [(f.first_seq, f.content) for f in rest if isinstance(f, StoredFrame)] == [
+        (17, b"alert"),
+        (20, b"more"),
+    ]
+    log.close()
+    log = open_lane(tmp_path / "lane")
+    assert [type(item) for item in log.peek(10, 1000)] == [Lost, StoredFrame, StoredFrame]
+    assert log.append([Payload(1, b"next")]) == 29
+    log.close()
+
+
+def test_a_hub_ahead_of_an_emptied_disk_moves_the_numbers_on(log: LaneLog) -> None:
     log.append([Payload(3, b"abc")])
-    log.ack(10)
-    assert log.append([Payload(1, b"d")]) == 11
-    assert contents(log, after=10) == [(11, b"d")]
+    log.settle(10)
+    assert contents(log, after=10) == [(11, b"abc")]
+    assert log.append([Payload(1, b"d")]) == 14
+
+
+@pytest.mark.parametrize("ahead", [AHEAD_MAX + 5, 2**62])
+def test_a_hub_that_claims_what_cannot_be_is_not_believed(log: LaneLog, ahead: int) -> None:
+    log.append([Payload(3, b"abc")])
+    with pytest.raises(SpoolError, match="claims"):
+        log.settle(ahead)
+    log.settle(0)
+    with pytest.raises(SpoolError, match="claims"):
+        log.settle(4)  # not the first Welcome: this disk is known to be whole
+    assert contents(log) == [(1, b"abc")]
 
 
 def test_a_hub_that_forgot_is_told_so(log: LaneLog) -> None:
@@ -255,13 +297,93 @@ def test_a_hub_that_forgot_is_told_so(log: LaneLog) -> None:
     assert contents(log)[-1] == (20, b"19")
 
 
+def test_a_page_that_cannot_be_read_is_a_gap_and_a_dead_disk_is_an_error(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log = open_lane(tmp_path / "lane", disk)
+    for n in range(3):
+        log.append([Payload(1, b"%d" % n)])
+    disk.fail = {"read at 2": errno.EIO}
+    assert contents(log) == [(1, b"0"), (2, b"LOST"), (3, b"2")]
+    disk.fail = {"read": errno.EIO}
+    with pytest.raises(OSError, match="Input/output"):
+        log.peek(0, 100)
+    disk.fail = {}
+    assert contents(log) == [(1, b"0"), (2, b"1"), (3, b"2")]
+    log.close()
+
+
+def test_a_disk_that_turned_read_only_does_not_stop_acks(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log = open_lane(tmp_path / "lane", disk)
+    for n in range(30):
+        log.append([Payload(1, b"%d" % n)])
+    disk.fail = dict.fromkeys(("write", "rename", "unlink"), errno.EROFS)
+    log.ack(20)
+    assert log.counters["recycle_errors"] > 0
+    assert contents(log, after=20)[0] == (21, b"20")
+    log.close()
+
+
+@pytest.mark.parametrize("page", ["first", "last", "both"])
+def test_a_damaged_header_has_a_copy_and_without_both_no_number_is_used_twice(
+    tmp_path: Path, page: str
+) -> None:
+    log = open_lane(tmp_path / "lane")
+    log.append([Payload(5, b"kept")])
+    log.close()
+    (segment,) = (tmp_path / "lane").glob("*.seg")
+    with segment.open("r+b") as file:
+        for at in {"first": [0], "last": [SEGMENT - PAGE], "both": [0, SEGMENT - PAGE]}[page]:
+            file.seek(at + 20)
+            file.write(b"\xff")
+    log = open_lane(tmp_path / "lane")
+    if page == "both":
+        (gap,) = log.peek(0, 100)
+        assert isinstance(gap, Lost)
+        assert gap.first_seq == 1
+        assert log.append([Payload(1, b"next")]) == gap.last_seq + 1 > 5
+    else:
+        assert contents(log) == [(1, b"kept")]
+    log.close()
+
+
+def test_unreadable_ack_and_gap_files_and_strange_files_do_not_keep_it_from_opening(tmp_path: Path) -> None:
+    log = open_lane(tmp_path / "lane")
+    log.append([Payload(1, b"a")])
+    log.append([Payload(1, b"b")])
+    log.ack(1)
+    log.close()
+    (tmp_path / "lane" / "ack").write_bytes(b"")
+    (tmp_path / "lane" / "gap").write_bytes(os.urandom(100))
+    (tmp_path / "lane" / "lost+found").mkdir()
+    (tmp_path / "lane" / "note.txt").write_text("a technician's")
+    log = open_lane(tmp_path / "lane")
+    assert contents(log) == [(1, b"a"), (2, b"b")]
+    log.ack(2)
+    assert (tmp_path / "lane" / "note.txt").exists()
+    log.close()
+
+
+def test_the_only_segment_is_used_again_when_the_hub_has_it_all(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log = open_lane(tmp_path / "lane", disk)
+    log.append([Payload(1, b"0")])
+    disk.fail = {"create": errno.ENOSPC}
+    for n in range(1, 30):
+        log.ack(n)
+        log.append([Payload(1, b"%d" % n)])
+    assert contents(log, after=29) == [(30, b"29")]
+    log.close()
+
+
 def test_another_epochs_segments_are_not_read(tmp_path: Path) -> None:
     log = open_lane(tmp_path / "lane")
     log.append([Payload(1, b"old card")])
     log.close()
     log = open_lane(tmp_path / "lane", epoch=b"abcdefgh")
     assert log.peek(0, 100) == []
-    assert log.counters["segments_unreadable"] == 1
+    assert log.counters["segments_foreign"] == 1
+    assert log.append([Payload(1, b"new card")]) == 1
     log.close()
 
 

@@ -15,6 +15,11 @@ from gateway.reading import Lane
 from gateway.records import Item
 
 
+def record(value: int | str) -> bytes:
+    packed: bytes = msgpack.packb([1, value])
+    return packed
+
+
 class Core:
     """Core's side of the link over a plain list; `keep` decides whether it says kept."""
 
@@ -26,13 +31,14 @@ class Core:
         self.server = LinkServer(path, self._on_put, lambda _: self.marks)
         self.server.start()
 
-    def _on_put(self, peer: Peer, lane: int, first_n: int, items: list[Item]) -> None:
+    def _on_put(self, peer: Peer, lane: int, first_n: int, items: list[Item]) -> bool:
         for n, (_, packed) in enumerate(items, first_n):
             self.stored.append((lane, n, packed))
         if self.keep:
             self.marks[lane] = first_n + len(items) - 1
             peer.kept(lane, self.marks[lane])
         self.arrived.set()
+        return True
 
     async def until_arrived(self) -> None:
         async with asyncio.timeout(5):
@@ -57,12 +63,12 @@ def test_records_arrive_numbered_and_are_forgotten_when_kept(tmp_path: Path) -> 
         core = Core(tmp_path / "core.sock")
         async with client_of(tmp_path / "core.sock") as client:
             for n in range(1000):
-                assert client.put(Lane.TELEMETRY, n, b"r%d" % n)
-            client.put(Lane.ALERT, 5, b"shot")
+                assert client.put(Lane.TELEMETRY, n, record(n))
+            client.put(Lane.ALERT, 5, record("shot"))
             assert await client.flush(5)
             assert client.held == 0
-        assert [s for s in core.stored if s[0] == 2] == [(2, n + 1, b"r%d" % n) for n in range(1000)]
-        assert (0, 1, b"shot") in core.stored
+        assert [s for s in core.stored if s[0] == 2] == [(2, n + 1, record(n)) for n in range(1000)]
+        assert (0, 1, record("shot")) in core.stored
         core.server.close()
 
     asyncio.run(scene())
@@ -72,19 +78,19 @@ def test_what_was_not_kept_is_sent_again_to_the_next_core(tmp_path: Path) -> Non
     async def scene() -> None:
         first = Core(tmp_path / "core.sock")
         async with client_of(tmp_path / "core.sock") as client:
-            client.put(Lane.STATE, 0, b"a")
+            client.put(Lane.STATE, 0, record("a"))
             assert await client.flush(5)
             first.keep = False
-            client.put(Lane.STATE, 0, b"b")
-            client.put(Lane.STATE, 0, b"c")
+            client.put(Lane.STATE, 0, record("b"))
+            client.put(Lane.STATE, 0, record("c"))
             first.arrived.clear()
             await first.until_arrived()
             first.server.close()
-            client.put(Lane.STATE, 0, b"d")
+            client.put(Lane.STATE, 0, record("d"))
             second = Core(tmp_path / "core.sock")
             second.marks = {1: 2}  # the first core had committed b, and died before saying so
             assert await client.flush(5)
-            assert second.stored == [(1, 3, b"c"), (1, 4, b"d")]
+            assert second.stored == [(1, 3, record("c")), (1, 4, record("d"))]
             second.server.close()
 
     asyncio.run(scene())
@@ -93,36 +99,57 @@ def test_what_was_not_kept_is_sent_again_to_the_next_core(tmp_path: Path) -> Non
 def test_a_worker_holds_a_bounded_number_and_counts_the_rest(tmp_path: Path) -> None:
     async def scene() -> None:
         client = LinkClient(tmp_path / "nobody.sock", "worker", 1)
-        taken = sum(client.put(Lane.BULK, n, b"x") for n in range(HELD_MAX[Lane.BULK] + 7))
+        taken = sum(client.put(Lane.BULK, n, record(n)) for n in range(HELD_MAX[Lane.BULK] + 7))
         assert taken == HELD_MAX[Lane.BULK]
         assert client.dropped[Lane.BULK] == 7
-        assert client.put(Lane.ALERT, 0, b"still room for an alert")
+        assert client.put(Lane.ALERT, 0, record("still room for an alert"))
 
     asyncio.run(scene())
 
 
+HELLO = msgpack.packb(["H", 1, "worker", 0, 5])
+
+
+def put(first_n: object, *items: object) -> bytes:
+    packed: bytes = msgpack.packb(["P", 0, first_n, list(items)])
+    return packed
+
+
 @pytest.mark.parametrize(
-    "packet",
+    "packets",
     [
-        b"\xc1",
-        b"noise",
-        msgpack.packb(["P", 9, 1, [[1, b"x"]]]),
-        msgpack.packb(["P", 1, 1, [[1, b"x"]]]),
-        msgpack.packb([]),
+        [b"\xc1"],
+        [b"noise"],
+        [msgpack.packb([])],
+        [put(1, [1, record(1)])],  # without a hello
+        [msgpack.packb(["H", 1, "worker", 0, "x"])],
+        [HELLO, msgpack.packb(["P", 9, 1, [[1, record(1)]]])],
+        [HELLO, put(1)],
+        [HELLO, put(1, [2**64 - 1, record(1)])],
+        [HELLO, put(2**64 - 1, [1, record(1)])],
+        [HELLO, put("x", [1, record(1)])],
+        [HELLO, put(1, [1, 7])],
+        [HELLO, put(1, [1, b"\xc1"])],
+        [HELLO, put(1, [1, b"\x91\x91\x01"])],
+        [HELLO, put(1, [1, b"\x91\x01\x91\x01"])],
+        [HELLO, put(1, [1, b"\x91" * 1010 + b"\xc0"])],
     ],
 )
-def test_noise_ends_that_connection_only(tmp_path: Path, packet: bytes) -> None:
+def test_noise_ends_that_connection_only(tmp_path: Path, packets: list[bytes]) -> None:
     async def scene() -> None:
         core = Core(tmp_path / "core.sock")
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
             stranger.setblocking(False)
             stranger.connect(str(tmp_path / "core.sock"))
-            stranger.send(packet)
+            for packet in packets:
+                stranger.send(packet)
             async with asyncio.timeout(5):
-                assert await asyncio.get_running_loop().sock_recv(stranger, 100) == b""
+                while await asyncio.get_running_loop().sock_recv(stranger, 100):
+                    pass
+        assert core.stored == []
         assert sum(core.server.counters.values()) == 1
         async with client_of(tmp_path / "core.sock") as client:
-            client.put(Lane.STATE, 0, b"fine")
+            client.put(Lane.STATE, 0, record("fine"))
             assert await client.flush(5)
         core.server.close()
 
@@ -136,7 +163,7 @@ def test_a_worker_too_slow_to_read_is_told_the_last_kept_when_it_reads(tmp_path:
         slow.setblocking(False)
         slow.connect(str(tmp_path / "core.sock"))
         slow.send(msgpack.packb(["H", 1, "worker", 0, 5]))
-        slow.send(msgpack.packb(["P", 2, 1, [[0, b"x"]]]))
+        slow.send(msgpack.packb(["P", 2, 1, [[0, record(1)]]]))
         await core.until_arrived()
         peer = core.server.by_incarnation[5]
         for n in range(2, 20_000):  # far more than a socket holds
@@ -151,6 +178,32 @@ def test_a_worker_too_slow_to_read_is_told_the_last_kept_when_it_reads(tmp_path:
                 )
         assert len(told) < 19_999  # of what was owed, only the last was said
         slow.close()
+        core.server.close()
+
+    asyncio.run(scene())
+
+
+def test_a_worker_that_is_refused_waits_and_loses_nothing(tmp_path: Path) -> None:
+    async def scene() -> None:
+        core = Core(tmp_path / "core.sock")
+        refused = asyncio.Event()
+
+        def refuse(*_: object) -> bool:
+            refused.set()
+            return False
+
+        take, core.server.on_put = core.server.on_put, refuse
+        async with client_of(tmp_path / "core.sock") as client:
+            client.put(Lane.STATE, 0, record("a"))
+            await asyncio.wait_for(refused.wait(), 5)
+            client.put(Lane.STATE, 0, record("b"))
+            core.server.resume()  # still no room
+            assert core.stored == []
+            core.server.on_put = take
+            core.server.resume()
+            assert await client.flush(5)
+        assert core.stored == [(1, 1, record("a")), (1, 2, record("b"))]
+        assert core.server.counters["pauses"] == 1
         core.server.close()
 
     asyncio.run(scene())

@@ -160,19 +160,108 @@ def test_memory_is_bounded_while_the_disk_refuses_and_nothing_taken_is_lost(
     spool.close()
 
 
+class SmallDisk(Disk):
+    """A disk on which `left` bytes can still be allocated."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def create(self, path: Path, size: int) -> None:
+        if size > self.left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.left -= size
+        super().create(path, size)
+
+    def unlink(self, path: Path) -> None:
+        self.left += path.stat().st_size
+        super().unlink(path)
+
+
+def test_telemetry_gives_way_to_alerts_where_the_disk_is_small(tmp_path: Path, kept: KeptLog) -> None:
+    # Room for what is made at the start, one more segment of telemetry, and no second one of alerts.
+    disk = SmallDisk(2 * (8 << 20) + 2 * (1 << 20) + (8 << 20) + (1 << 17))
+    plan = SpoolPlan(quota_mib=(2, 2, 64, 64), window_s=(0.0, 0.0, 0.0, 0.0))
+    spool = Spool(tmp_path / "spool", plan, TABLE, SystemClock(), kept, disk)
+    spool.put(3, 77, 1, items(1))  # bulk's only segment is in use: there is nothing to take from it
+    kept.until(lambda: kept.highest(3, 77) == 1)
+    big = msgpack.packb([1, 1, 0, bytes(900)])
+    n = 0
+    while len(list((tmp_path / "spool" / "2").glob("*.seg"))) < 2:
+        assert spool.put(2, 77, n + 1, [(10**15, big)] * 200)
+        n += 200
+        kept.until(lambda n=n: kept.highest(2, 77) == n)
+    for alert in range(1, 300):  # a page each: more than one segment
+        spool.put(0, 77, alert, items(1, alert))
+        kept.until(lambda alert=alert: kept.highest(0, 77) == alert)
+    assert values(spool, 0) == list(range(1, 300))
+    assert spool.logs[2].counters["records_evicted"] > 0
+    spool.close()
+
+
+def test_a_lane_that_waits_for_its_disk_takes_no_room_from_another(tmp_path: Path, kept: KeptLog) -> None:
+    class NoTelemetry(Disk):
+        full = True
+
+        def write(self, fd: int, content: bytes, at: int) -> None:
+            if self.full and "/2/" in str(Path(f"/proc/self/fd/{fd}").readlink()):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            super().write(fd, content, at)
+
+    disk = NoTelemetry()
+    spool = Spool(tmp_path / "spool", PLAN, TABLE, SystemClock(), kept, disk)
+    n = 0
+    while spool.put(2, 77, n + 1, items(100, n)):
+        n += 100
+    assert spool.put(0, 77, 1, items(1))
+    kept.until(lambda: kept.highest(0, 77) == 1)
+    disk.full = False
+    kept.until(lambda: kept.highest(2, 77) == n)
+    spool.close()
+
+
+def test_a_dead_thread_is_noticed(tmp_path: Path, kept: KeptLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+    def broken(_: Kept) -> None:
+        raise RuntimeError
+
+    spool = Spool(tmp_path / "spool", PLAN, TABLE, SystemClock(), broken)
+    spool.check()
+    spool.put(0, 1, 1, items(1))
+    next(t for t in threading.enumerate() if t.name == "spool-alert").join(5)
+    with pytest.raises(SpoolError, match="spool-alert"):
+        spool.check()
+    spool.close()
+
+
 def test_a_second_owner_is_refused(spool: Spool, tmp_path: Path) -> None:
     with pytest.raises(SpoolError, match="another gateway"):
         Spool(tmp_path / "spool", PLAN, TABLE, SystemClock(), lambda _: None)
 
 
-def test_the_epoch_stays_and_a_damaged_one_starts_anew(tmp_path: Path, kept: KeptLog) -> None:
+def test_the_epoch_stays_and_is_found_again_in_the_segments(tmp_path: Path, kept: KeptLog) -> None:
     spool = Spool(tmp_path / "spool", PLAN, TABLE, SystemClock(), kept)
     epoch = spool.epoch
-    spool.close()
-    spool = Spool(tmp_path / "spool", PLAN, TABLE, SystemClock(), kept)
-    assert spool.epoch == epoch
+    spool.put(2, 77, 1, items(3))
+    kept.until(lambda: kept.highest(2, 77) == 3)
     spool.close()
     (tmp_path / "spool" / "epoch").write_bytes(b"POLESPOOL1garbage")
     spool = Spool(tmp_path / "spool", PLAN, TABLE, SystemClock(), kept)
+    assert spool.epoch == epoch
+    assert values(spool, 2) == [0, 1, 2]
+    spool.close()
+
+
+def test_without_epoch_and_segments_a_new_one_starts_at_1(tmp_path: Path, kept: KeptLog) -> None:
+    spool = Spool(tmp_path / "spool", PLAN, TABLE, SystemClock(), kept)
+    epoch = spool.epoch
+    spool.put(2, 77, 1, items(3))
+    kept.until(lambda: kept.highest(2, 77) == 3)
+    spool.logs[2].ack(3)
+    spool.close()
+    for path in [tmp_path / "spool" / "epoch", *(tmp_path / "spool").glob("*/*.seg")]:
+        path.unlink()
+    spool = Spool(tmp_path / "spool", PLAN, TABLE, SystemClock(), kept)
     assert spool.epoch != epoch
+    assert (spool.logs[2].acked, spool.logs[2].next_seq) == (0, 1)
     spool.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.disk import Disk
-from gateway.lane import LaneLog, Lost
+from gateway.lane import LaneFormat, LaneLog, Lost
 from gateway.reading import Lane
 from gateway.records import unpack_batch
 from gateway.spool import SEGMENT_BYTES, kinds_of, marks_of
@@ -60,7 +60,7 @@ def kept_on_disk(pole: Pole) -> set[tuple[int, int, int, int]]:
     epoch = (pole.state / "spool" / "epoch").read_bytes()[10:18]
     for lane in Lane:
         folder = pole.state / "spool" / str(int(lane))
-        log = LaneLog(Disk(), folder, lane, epoch, SEGMENT_BYTES[lane], 8, marks_of, kinds_of)
+        log = LaneLog(Disk(), folder, LaneFormat(lane, epoch, SEGMENT_BYTES[lane], 8, marks_of, kinds_of))
         after = 0
         while items := log.peek(after, 1 << 20):
             for item in items:

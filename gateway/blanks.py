@@ -1,0 +1,75 @@
+"""Preallocated files that wait to be overwritten: made once, used again and again as segments.
+
+Overwriting blocks that are there changes neither size nor extents, so a sync writes only the data.
+Synchronization: the caller's.
+"""
+
+import contextlib
+import secrets
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+from gateway.disk import Disk
+
+_KEPT: Final = 2  # files held ready; more go back to the file system
+
+
+class Blanks:
+    """The blank files of one lane's folder. `counters` is the lane's."""
+
+    def __init__(self, disk: Disk, folder: Path, size: int, counters: Counter[str]) -> None:
+        self._disk = disk
+        self._folder = folder
+        self._size = size
+        self._counters = counters
+        self._files: list[Path] = []
+
+    def found(self, files: list[Path]) -> None:
+        """Files that were blank when the folder was opened."""
+        self._files = files
+
+    def make_ready(self) -> None:
+        """Have one ready, so that the first alert does not wait for a megabyte of zeros."""
+        if not self._files:
+            with contextlib.suppress(OSError):  # a full disk is dealt with when there is something to append
+                self._files.append(self.create())
+
+    def take(self) -> Path | None:
+        """One that is ready, if there is one."""
+        return self._files.pop(0) if self._files else None
+
+    def create(self) -> Path:
+        """A new one, zeros all through. Raises OSError."""
+        path = self._name()
+        self._disk.create(path, self._size)
+        return path
+
+    def recycle(self, path: Path, fd: int | None) -> None:
+        """Make a used file blank again, or remove it if enough are waiting.
+
+        A file that can be neither stays until the folder is opened again.
+        """
+        try:
+            if fd is not None:
+                self._disk.close(fd)
+            if len(self._files) < _KEPT:
+                blank = self._name()
+                self._disk.rename(path, blank)
+                self._files.append(blank)
+            else:
+                self._disk.unlink(path)
+        except OSError:
+            self._counters["recycle_errors"] += 1
+
+    def release(self) -> bool:
+        """Give one back to the file system; False if there is none."""
+        path = self.take()
+        if path is None:
+            return False
+        with contextlib.suppress(OSError):
+            self._disk.unlink(path)
+        return True
+
+    def _name(self) -> Path:
+        return self._folder / f"{secrets.token_hex(8)}.free"

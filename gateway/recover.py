@@ -1,0 +1,125 @@
+"""Opening a lane's folder after anything: which segments there are, and where the newest one ends.
+
+Reads only; what to do about it is `gateway.lane`'s. A file that is no segment of ours is left alone.
+"""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from gateway.disk import PAGE, Disk
+from gateway.segment import SegmentHeader, StoredFrame, frames_in, read_header
+
+SEGMENT_NAME: Final = re.compile(r"([0-9]{20})\.seg")
+FREE_NAME: Final = re.compile(r"[0-9a-f]{16}\.free")
+
+ReadMarks = Callable[[bytes], Mapping[int, int]]
+
+
+@dataclass(slots=True)
+class Segment:
+    """A segment in use. `end` is the offset behind its last commit, or behind all where that is not known."""
+
+    path: Path
+    fd: int  # open as long as the segment is in use; pread and pwrite need no position
+    header: SegmentHeader
+    seed: int
+    end: int
+
+
+@dataclass(slots=True)
+class Found:
+    """What is in a lane's folder. `unreadable` segments come with the number their names begin at;
+    `foreign` ones are of another epoch or lane, such as an exchanged card's.
+    """
+
+    segments: list[Segment] = field(default_factory=list)
+    unreadable: list[tuple[Path, int]] = field(default_factory=list)
+    foreign: list[Segment] = field(default_factory=list)
+    free: list[Path] = field(default_factory=list)
+
+
+def look(disk: Disk, folder: Path, lane: int, epoch: bytes, size: int) -> Found:
+    """Go through a lane's folder; segments in order of their numbers."""
+    found = Found()
+    for name in disk.list_folder(folder):
+        path = folder / name
+        named = SEGMENT_NAME.fullmatch(name)
+        if FREE_NAME.fullmatch(name):
+            found.free.append(path)
+        elif named:
+            segment = _segment(disk, path, size)
+            if segment is None:
+                found.unreadable.append((path, int(named[1])))
+            elif (segment.header.epoch, segment.header.lane) == (epoch, lane):
+                found.segments.append(segment)
+            else:
+                found.foreign.append(segment)
+    found.segments.sort(key=lambda segment: segment.header.first_seq)
+    return found
+
+
+def _segment(disk: Disk, path: Path, size: int) -> Segment | None:
+    try:
+        fd = disk.open(path)
+    except OSError:
+        return None
+    header = read_header(disk, fd, size)
+    if header is None:
+        disk.close(fd)
+        return None
+    return Segment(path, fd, header, header.seed, size - PAGE)
+
+
+def epoch_in(disk: Disk, folder: Path, size: int) -> bytes | None:
+    """The epoch that most segments of a lane name; None if there are none."""
+    epochs: Counter[bytes] = Counter()
+    for name in disk.list_folder(folder):
+        if SEGMENT_NAME.fullmatch(name):
+            segment = _segment(disk, folder / name, size)
+            if segment is not None:
+                epochs[segment.header.epoch] += 1
+                disk.close(segment.fd)
+    return epochs.most_common(1)[0][0] if epochs else None
+
+
+@dataclass(slots=True)
+class Tail:
+    """Where the newest segment ends: the next number, the offset, the marks; `torn` if leftovers follow."""
+
+    next_seq: int
+    end: int
+    marks: dict[int, int]
+    torn: bool = False
+
+    def accept(self, commit: Sequence[StoredFrame], read_marks: ReadMarks) -> None:
+        """Count a commit in."""
+        for frame in commit:
+            for incarnation, n in read_marks(frame.content).items():
+                self.marks[incarnation] = max(n, self.marks.pop(incarnation, 0))  # newest last
+        self.end = commit[-1].next_at
+        self.next_seq = commit[-1].last_seq + 1
+
+
+def find_tail(disk: Disk, segment: Segment, read_marks: ReadMarks) -> Tail:
+    """Find the last whole commit; one that is not whole was never acknowledged to anyone."""
+    first = segment.header.first_seq
+    tail = Tail(first, PAGE, dict(segment.header.marks))
+    commit: list[StoredFrame] = []
+    for frame in frames_in(disk, segment.fd, segment.seed, PAGE, first, segment.end):
+        if commit and commit[-1].commit_first != frame.commit_first:
+            # A later commit follows, so this one had been synced: what is missing of it is damage.
+            tail.accept(commit, read_marks)
+            commit = []
+        commit.append(frame)
+    if commit:
+        whole = commit[-1].ends_commit and commit[0].first_seq == commit[0].commit_first
+        if whole and all(a.last_seq + 1 == b.first_seq for a, b in itertools.pairwise(commit)):
+            tail.accept(commit, read_marks)
+        else:
+            tail.torn = True
+    return tail
