@@ -24,6 +24,7 @@ RECORD_MAX: Final = 1024  # bytes; a record is numbers, never content
 SOURCES_MAX: Final = 64
 RECORDS_MAX: Final = 2048  # records in one batch
 _QUANTUM_MAX: Final = 2**53
+_ELEMENTS: Final = frozenset({int, float, bool, bytes, type(None)})
 
 # A record before it is spooled: its CLOCK_MONOTONIC time and its packed array.
 Item = tuple[int, bytes]
@@ -110,6 +111,9 @@ def unpack_record(fields: list[Any], table: dict[str, Any]) -> dict[str, Any]:
 
     Raises WireError("bad_record") if the array does not fit the table or the kind's layout.
     """
+    # No text, as a record is numbers, never content; nothing nested, as depth has no bound.
+    if not all(type(element) in _ELEMENTS for element in fields):
+        raise WireError("bad_record", "an element is neither a number nor bytes nor nil")
     try:
         kind = Kind(fields[0])
         number = fields[1]
@@ -216,14 +220,18 @@ def unpack_batch(payload: bytes | memoryview) -> Batch:
     return Batch(header, tuple(records))
 
 
-def _header(plain: list[Any]) -> BatchHeader:
+def _header(plain: Any) -> BatchHeader:
+    if type(plain) is not list:
+        raise WireError("bad_batch", "the header is no array")
     version, boot, table, mono, wall, clock, error_us, sources = plain[:8]
-    if version != BATCH_VERSION:
-        raise WireError("batch_version", f"{version}")
+    # An int first: an error's text must never be made of something nested.
+    if type(version) is not int or version != BATCH_VERSION:
+        raise WireError("batch_version", f"this end reads {BATCH_VERSION}")
     if not (
         isinstance(boot, bytes)
         and isinstance(table, bytes)
-        and all(type(x) is int for x in (mono, wall, error_us))
+        and isinstance(sources, list)
+        and all(type(x) is int for x in (mono, wall, clock, error_us))
     ):
         raise WireError("bad_batch", "header fields have the wrong types")
     if len(sources) > SOURCES_MAX or any(type(x) is not int or x < 0 for s in sources for x in s):

@@ -140,6 +140,29 @@ def test_hostile_bytes_are_a_wire_error_or_a_batch(junk: bytes) -> None:
         assert error.reason in {"bad_batch", "batch_version"}
 
 
+_NESTED = b"\x91" * 1005 + b"\xc0"  # msgpack reads it; Python cannot show it
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_nested_header_is_a_wire_error(at: int) -> None:
+    fields = [msgpack.packb(value) for value in (1, b"bootboot", b"tableid8", 0, 0, 3, 0, [[9, 3, 1]])]
+    fields[at] = _NESTED
+    with pytest.raises(WireError):
+        unpack_batch(b"\x98" + b"".join(fields))
+
+
+@pytest.mark.parametrize("before", [b"\x92", b"\x93\x01", b"\x93\x01\x01"])
+def test_nested_record_is_a_bad_record(before: bytes) -> None:
+    fields = msgpack.unpackb(before + _NESTED * (1 + (before[0] & 15) - len(before)))
+    with pytest.raises(WireError, match="neither a number nor bytes nor nil"):
+        unpack_record(fields, TABLE)
+
+
+def test_text_is_no_element_of_a_record() -> None:
+    with pytest.raises(WireError):
+        unpack_record([3, 1, 1, None, "\x1b[2J"], TABLE)
+
+
 @given(st.lists(st.one_of(st.integers(), st.text(), st.binary(), st.none(), st.booleans()), max_size=9))
 def test_hostile_records_are_a_wire_error(fields: list[object]) -> None:
     try:

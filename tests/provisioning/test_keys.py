@@ -178,6 +178,13 @@ def test_messages_round_trip() -> None:
         assert unpack_answer(pack_answer(answer)) == answer
 
 
+@pytest.mark.parametrize("before", [b"\x98", b"\x98\x01"])
+def test_nested_list_is_a_wire_error_and_not_the_end(before: bytes) -> None:
+    for unpack in (unpack_request, unpack_answer):
+        with pytest.raises(WireError):
+            unpack(before + b"\x91" * 1010 + b"\xc0" * 8)
+
+
 @given(st.binary(max_size=300), st.integers(0, 400), st.integers(0, 255))
 def test_no_bytes_break_the_messages(junk: bytes, at: int, flip: int) -> None:
     keys = "0" * 40
