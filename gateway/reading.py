@@ -14,6 +14,8 @@ from gateway.units import RESOLUTION
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 SENSOR_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
+RESOLUTION_MIN: Final = 1e-12
+RESOLUTION_MAX: Final = 1e9
 
 Value = float | int | bool | None
 Values = Mapping[str, Value]
@@ -65,10 +67,12 @@ class Measure:
             raise ValueError(f"measure name {self.name!r} is not snake_case (a-z, 0-9, _; at most 32)")
         if self.unit not in RESOLUTION:
             raise ValueError(f"unit {self.unit!r} of measure {self.name!r} is not in gateway/units.py")
-        if self.resolution < 0:
-            raise ValueError(f"resolution of measure {self.name!r} must be above 0")
         if self.resolution == 0:
             object.__setattr__(self, "resolution", RESOLUTION[self.unit])
+        if not RESOLUTION_MIN <= self.resolution <= RESOLUTION_MAX:
+            raise ValueError(
+                f"resolution of measure {self.name!r} must lie in {RESOLUTION_MIN:g}..{RESOLUTION_MAX:g}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

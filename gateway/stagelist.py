@@ -12,6 +12,7 @@ from gateway.errors import ConfigError, GatewayError
 from gateway.findings import Findings
 from gateway.plan import StagePlan
 from gateway.plugins import Plugin, asking, unknown
+from gateway.reading import NAME
 from gateway.stage import Stage
 from gateway.toml_keys import Path
 from gateway.validate import Checked, check_settings, shown
@@ -80,6 +81,8 @@ class StageList:
                     stage.settings_type, written, f"stage {name!r}", spoken={first: name}
                 )
                 labels = tuple(stage.labels(checked.settings)) if isinstance(checked, Checked) else ()
+                if any(not NAME.fullmatch(label) for label in labels):
+                    raise ConfigError(f"{plugin} is broken: its labels must be snake_case names")
         except GatewayError as error:  # an unknown bundle, say, or a damaged one
             self._findings.at_value((*path, name), str(error))
             return None

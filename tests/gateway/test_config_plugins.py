@@ -86,6 +86,9 @@ BROKEN = {
     GOOD.replace("emits =", "emit ="): (
         "is broken: TypeError: Noise: emits is empty; name at least one Measure"
     ),
+    GOOD.replace('"1")', '"1", 1e-13)'): (
+        "is broken: ValueError: resolution of measure 'lines' must lie in 1e-12..1e+09"
+    ),
     GOOD.replace("gain: float", "port: float"): (
         "is broken: it has a setting named 'port', a word of the site file"
     ),
@@ -103,6 +106,26 @@ BROKEN = {
 def test_a_broken_driver_is_an_error_that_names_its_distribution(packages, site, code, error):
     acme.install(packages, "acme", {DRIVERS: {"acme-noise": "acme_noise:Noise"}}, acme_noise=code)
     assert error_of(site) in {f"4:10: 'acme-noise' of acme 1.0 {error}", f"4:10: driver 'acme-noise' {error}"}
+
+
+def test_a_label_that_no_hub_would_take_is_an_error(packages, site):
+    shout = (
+        "from dataclasses import dataclass\n"
+        "from gateway.stage import Stage, StageSettings\n"
+        "@dataclass(frozen=True)\n"
+        "class ShoutSettings(StageSettings):\n"
+        "    volume: int\n"
+        "class Shout(Stage):\n"
+        "    name = 'shout'\n"
+        "    settings_type = ShoutSettings\n"
+        "    @classmethod\n"
+        "    def labels(cls, settings): return ('Loud Noise',)\n"
+    )
+    points = {DRIVERS: {"acme-noise": "acme_noise:Noise"}, STAGES: {"shout": "acme_shout:Shout"}}
+    acme.install(packages, "acme", points, acme_noise=GOOD, acme_shout=shout)
+    with site.open("a") as file:
+        file.write("stages = [{ shout = 1 }]\n")
+    assert "'shout' of acme 1.0 is broken: its labels must be snake_case names" in error_of(site)
 
 
 def test_two_distributions_with_one_name_are_refused(packages):
