@@ -10,11 +10,14 @@ import json
 import logging
 import sqlite3
 import threading
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import HubError, WireError
 from gateway.hub.anchors import Anchors
+from gateway.hub.bugs import Bugs
 from gateway.hub.journal import Row, RowKind, read_rows
 from gateway.hub.unpack import IndexedRecord, unpack_row
 from gateway.log import Condition
@@ -68,6 +71,8 @@ class Index:
         except sqlite3.Error as error:
             raise HubError(f"cannot use {path}: {error}") from error
         self._tables: dict[bytes, dict[str, Any]] = {}
+        self.counts: Counter[str] = Counter()
+        self._bugs = Bugs(_log, self.counts)
 
     def close(self) -> None:
         """Close both files."""
@@ -89,6 +94,7 @@ class Index:
 
         Raises sqlite3.Error if a file cannot be used; nothing of the transaction remains then.
         """
+        self._roll_back()
         rows = list(read_rows(self._journal, self.mark("cursor"), _ROWS_AT_ONCE))
         tables = self._journal.execute("SELECT coalesce(max(number), 0) FROM tables").fetchone()[0]
         new_tables = tables > self.mark("tables")
@@ -105,12 +111,30 @@ class Index:
                 self._set_mark("cursor", rows[-1][0])
             self._db.execute("COMMIT")
         except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # tried again before the file is read again
+                self._roll_back()
             raise
         return len(rows)
 
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
     def _apply(self, number: int, row: Row) -> None:
+        """Apply a row, or keep it aside: as it is acked, it would end the thread again at every start."""
+        self._db.execute("SAVEPOINT apply")
+        try:
+            self._apply_row(number, row)
+        except (sqlite3.Error, MemoryError):
+            raise  # not the row's fault
+        except Exception as error:  # noqa: BLE001  (the boundary of gateway.hub.bugs)
+            self._db.execute("ROLLBACK TO apply")
+            self._bugs.caught(error, f"journal row {number} of {row.stream[0]}")
+            bug = WireError("bug", type(error).__name__)
+            self._reject(number, row, row.fresh_seq, row.last_seq - row.fresh_seq + 1, bug)
+        self._db.execute("RELEASE apply")
+
+    def _apply_row(self, number: int, row: Row) -> None:
         if row.kind is RowKind.GAP:
             lost = json.loads(row.payload)
             values = (*row.stream, row.fresh_seq, row.last_seq, lost["reason"], json.dumps(lost["counts"]))
@@ -205,6 +229,11 @@ class IndexThread(threading.Thread):
         self._disk = Condition(_log, "index")
         self.behind = 0
         self.applied_twice = 0
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What the index counts: `bugs`."""
+        return self._index.counts
 
     def wake(self) -> None:
         """Say that the journal has grown."""

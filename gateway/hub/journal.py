@@ -8,6 +8,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -29,8 +30,9 @@ CREATE TABLE IF NOT EXISTS heads (
     box TEXT, epoch BLOB, lane INTEGER, last_seq INTEGER NOT NULL, PRIMARY KEY (box, epoch, lane)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tables (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, body TEXT NOT NULL
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, body TEXT NOT NULL, box TEXT NOT NULL
 );
+CREATE INDEX IF NOT EXISTS tables_by_box ON tables (box);
 """
 
 Stream = tuple[str, bytes, int]  # box, epoch, lane: what sequence numbers belong to
@@ -91,6 +93,7 @@ class Journal:
         """Last sequence number held of a stream, pending ones included; 0 if none. Raises HubError."""
         if stream not in self._heads:
             try:
+                self._roll_back()
                 row = self._db.execute(
                     "SELECT last_seq FROM heads WHERE box = ? AND epoch = ? AND lane = ?", stream
                 ).fetchone()
@@ -130,6 +133,7 @@ class Journal:
             return 0
         heads = {row.stream: row.last_seq for row in rows}
         try:
+            self._roll_back()
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
                 "INSERT INTO journal (box, epoch, lane, first_seq, count, fresh_seq, kind, payload,"
@@ -147,21 +151,36 @@ class Journal:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._heads.clear()  # they counted on these rows
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # tried again before the file is used again
+                self._roll_back()
             raise HubError(f"cannot write {self._path}: {error}") from error
         return len(rows)
+
+    def _roll_back(self) -> None:
+        """Undo a commit that failed half way: nobody may read, and ack, what it left behind."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
 
     def knows_table(self, table_id: bytes) -> bool:
         """Whether the measure table is on the disk."""
         return table_id in self._tables
 
-    def add_table(self, table_id: bytes, table: dict[str, Any]) -> None:
-        """Put a measure table on the disk, at once. Raises HubError."""
+    def table_bytes(self, box: str) -> int:
+        """How much the measure tables of a box take. Raises HubError."""
         try:
+            self._roll_back()
+            found = self._db.execute("SELECT sum(length(body)) FROM tables WHERE box = ?", (box,))
+            return int(found.fetchone()[0] or 0)
+        except sqlite3.Error as error:
+            raise HubError(f"cannot read {self._path}: {error}") from error
+
+    def add_table(self, table_id: bytes, table: dict[str, Any], box: str) -> None:
+        """Put a measure table that a box sent on the disk, at once. Raises HubError."""
+        try:
+            self._roll_back()
             self._db.execute(
-                "INSERT INTO tables (id, body) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                (table_id, json.dumps(table, sort_keys=True)),
+                "INSERT INTO tables (id, body, box) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (table_id, json.dumps(table, sort_keys=True), box),
             )
         except sqlite3.Error as error:
             raise HubError(f"cannot write {self._path}: {error}") from error

@@ -14,6 +14,7 @@ from typing import Any, Final
 import zmq
 
 from gateway.errors import HubError
+from gateway.hub.bugs import Bugs
 from gateway.hub.journal import Journal
 from gateway.hub.registry import AllowList
 from gateway.hub.sessions import Peer, Reply, Sessions
@@ -25,7 +26,7 @@ FRAME_MAX: Final = MESSAGE_MAX + HEADER_MAX  # bytes of one ZeroMQ frame; libzmq
 _DRAIN_MAX: Final = 512  # messages between two looks at the clock
 _TICK_S: Final = 0.2
 _STATUS_S: Final = 2.0
-_RETRY_DISK_S: Final = 30.0
+_RETRY_S: Final = 30.0  # after a fault of the hub's own
 _log = logging.getLogger("gateway.hub")
 
 
@@ -52,6 +53,7 @@ class Server:
         self._to_cut: list[Connection] = []
         self._disk = Condition(_log, "journal")
         self.counts: Counter[str] = Counter()
+        self._bugs = Bugs(_log, self.counts)
 
     def serve(self, stop: threading.Event, tick: Callable[[], None]) -> None:
         """Run until `stop` is set. `tick` is called about every 2 s. Raises HubError if a thread died."""
@@ -84,28 +86,34 @@ class Server:
             peer = Peer(routing_id, user_id(frames))
             self.counts["messages"] += 1
             try:
-                replies = self._sessions.receive(
-                    peer, [f.bytes for f in frames], self._allow.live, time.monotonic()
-                )
-                if replies and isinstance(replies[0][1], Welcome):
-                    # A Welcome says what is on the disk, so what it counts must be there first.
-                    self._connections[routing_id] = Connection(source_fd(frames))
-                    self._commit()
-                    if routing_id not in self._sessions:
-                        return  # the disk failed, and every session ended
+                self._serve_one(peer, frames)
             except HubError as error:
                 self._disk_failed(error)
                 return
-            self._send(replies)
+            except Exception as error:  # noqa: BLE001  (the boundary of gateway.hub.bugs)
+                self._bugs.caught(error, f"a message of {self._allow.live.get(peer.key)}")
+                text = "the hub failed on this message; its log says why"
+                self._send(self._sessions.refuse(peer, "bug", text, _RETRY_S))
             if self._journal.due_in(time.monotonic()) == 0.0:
                 return
 
+    def _serve_one(self, peer: Peer, frames: list[zmq.Frame]) -> None:
+        contents = [frame.bytes for frame in frames]
+        replies = self._sessions.receive(peer, contents, self._allow.live, time.monotonic())
+        if replies and isinstance(replies[0][1], Welcome):
+            # A Welcome says what is on the disk, so what it counts must be there first.
+            self._connections[peer.routing_id] = Connection(source_fd(frames))
+            self._commit_now()
+        self._send(replies)
+
     def _commit(self) -> None:
         try:
-            rows = self._journal.commit()
+            self._commit_now()
         except HubError as error:
             self._disk_failed(error)
-            return
+
+    def _commit_now(self) -> None:
+        rows = self._journal.commit()
         if rows:
             self.counts["commits"] += 1
             self.counts["committed_rows"] += rows
@@ -117,7 +125,7 @@ class Server:
         """Nothing pending was kept and nothing of it acked; boxes come back with it later."""
         self.counts["disk_failures"] += 1
         self._disk.breaks(f"{error}; boxes keep their records and come back")
-        self._send(self._sessions.close_all("storage", "the hub's disk refuses", _RETRY_DISK_S))
+        self._send(self._sessions.close_all("storage", "the hub's disk refuses", _RETRY_S))
 
     def _tick(self, now: float) -> None:
         self._check_threads()

@@ -35,6 +35,7 @@ from gateway.wire import (
 
 HEARTBEAT_S: Final = 10.0
 CREDIT: Final = {"U": 64 * 1024, "B": 256 * 1024}  # bytes under way; constant until the hub measures links
+TABLES_BYTES_MAX: Final = 4 * 1024 * 1024  # of one box for all time: a site file can change 1000 times
 _SILENT_BEATS: Final = 3
 _RETRY_S: Final = 1.0
 _RETRY_REVOKED_S: Final = 300.0
@@ -99,19 +100,19 @@ class Sessions:
         box = live.get(peer.key)
         if box is None:
             # The door lets in enrolled keys only, so this one was revoked while connected.
-            return self._refuse(peer, "revoked", "this box is not on the allow-list", _RETRY_REVOKED_S)
+            return self.refuse(peer, "revoked", "this box is not on the allow-list", _RETRY_REVOKED_S)
         try:
             message = unpack_message(frames)
             if isinstance(message, Hello):
                 return [self._welcome(peer, box, message, now)]
             session = self._by_peer.get(peer.routing_id)
             if session is None or session.peer.key != peer.key or session.box != box:
-                return self._refuse(peer, "no_session", "say Hello first", _RETRY_S)
+                return self.refuse(peer, "no_session", "say Hello first", _RETRY_S)
             session.heard = now
             self._serve(session, message)
         except WireError as error:
             text = str(error).encode("ascii", "backslashreplace").decode()[:200]
-            return self._refuse(peer, error.reason, text, _RETRY_S)
+            return self.refuse(peer, error.reason, text, _RETRY_S)
         return []
 
     def acks(self, now: float) -> list[Reply]:
@@ -146,6 +147,14 @@ class Sessions:
             self.close(session.peer.routing_id)
         return gone
 
+    def refuse(self, peer: Peer, code: str, text: str, retry_s: float) -> list[Reply]:
+        """Refuse a peer, which ends its session if it has one."""
+        self.counts[f"refused_{code}"] += 1
+        session = self._by_peer.get(peer.routing_id)
+        if session is not None and session.peer.key == peer.key:
+            self.close(peer.routing_id)
+        return [(peer.routing_id, Refusal(code, text, retry_s))]
+
     def close_all(self, code: str, text: str, retry_s: float) -> list[Reply]:
         """End every session; the replies say why."""
         replies: list[Reply] = [(rid, Refusal(code, text, retry_s)) for rid in self._by_peer]
@@ -170,6 +179,10 @@ class Sessions:
             self.close(older.peer.routing_id)
         self.close(peer.routing_id)  # the same connection may say Hello again, also in another role
         wanted = {t for t in hello.tables if not self._journal.knows_table(t)}
+        if wanted and self._journal.table_bytes(box) >= TABLES_BYTES_MAX:
+            # Not refused: its records are kept in the journal, though nobody can read them.
+            self.counts["tables_not_wanted"] += len(wanted)
+            wanted = set()
         session = Session(
             number=secrets.randbelow(2**53) + 1,
             peer=peer,
@@ -239,13 +252,8 @@ class Sessions:
         identity = table_id(message.table)
         if identity not in session.wanted:
             raise WireError("unwanted_table", "the hub did not ask for this table")
+        if self._journal.table_bytes(session.box) >= TABLES_BYTES_MAX:
+            raise WireError("too_many_tables", f"the tables of a box may take {TABLES_BYTES_MAX} bytes")
         session.wanted.discard(identity)
-        self._journal.add_table(identity, message.table)
+        self._journal.add_table(identity, message.table, session.box)
         self.counts["tables"] += 1
-
-    def _refuse(self, peer: Peer, code: str, text: str, retry_s: float) -> list[Reply]:
-        self.counts[f"refused_{code}"] += 1
-        session = self._by_peer.get(peer.routing_id)
-        if session is not None and session.peer.key == peer.key:
-            self.close(peer.routing_id)
-        return [(peer.routing_id, Refusal(code, text, retry_s))]

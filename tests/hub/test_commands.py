@@ -35,7 +35,7 @@ def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fol
 
 def _fill(folder: HubFolder) -> None:
     with closing(Journal(folder.journal)) as journal:
-        journal.add_table(TABLE_ID, TABLE)
+        journal.add_table(TABLE_ID, TABLE, "elm-1")
         journal.append(Row(("elm-1", EPOCH, 2), 1, 3, 1, RowKind.FRAME, batch(1, 3), 1))
         lost = json.dumps({"reason": "disk", "counts": {}}).encode()
         journal.append(Row(("elm-1", EPOCH, 2), 4, 7, 4, RowKind.GAP, lost, 1))

@@ -31,7 +31,7 @@ STREAM = ("elm-1", EPOCH, 2)
 @pytest.fixture
 def journal(folder: HubFolder) -> Iterator[Journal]:
     with closing(Journal(folder.journal)) as journal:
-        journal.add_table(TABLE_ID, TABLE)
+        journal.add_table(TABLE_ID, TABLE, "elm-1")
         yield journal
 
 
@@ -165,7 +165,7 @@ def test_records_wait_for_their_table(folder: HubFolder, journal: Journal) -> No
     _put(journal, 1, batch(1, 3, table=table_id(later)), 3)
     _put(journal, 4, batch(4, 2), 2)
     assert _rejected(folder) == [(1, 3, "unknown_table")]
-    journal.add_table(table_id(later), later)
+    journal.add_table(table_id(later), later, "elm-1")
     assert sorted(r["seq"] for r in _records(folder)) == [1, 2, 3, 4, 5]
     assert _rejected(folder) == []
     assert audit(folder, "elm-1").balanced
@@ -278,7 +278,7 @@ def test_no_record_breaks_the_index(
 ) -> None:
     folder = create(tmp_path_factory.mktemp("index") / "hub", free_endpoint(), None, "hub")
     with closing(Journal(folder.journal)) as journal:
-        journal.add_table(TABLE_ID, TABLE)
+        journal.add_table(TABLE_ID, TABLE, "elm-1")
         items = [
             (offset_us * 1000, msgpack.packb([kind, number, *rest])) for kind in range(8) for number in (0, 1)
         ]
