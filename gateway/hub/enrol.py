@@ -1,15 +1,16 @@
 """The enrol socket's thread: one small request, one answer. Any key may connect, few may try often.
 
-Guessing is limited thrice: five wrong secrets lock a token for good, and tries are limited per key
-and, as keys cost nothing to make, per network address. A limit for all would let a stranger lock
-out every technician.
+The socket is there only while a token is good, since strangers may talk to it, and a connection is
+cut when more has come over it than requests need. Guessing is limited thrice: five wrong secrets
+lock a token for good, and tries are limited per key and, as keys cost nothing to make, per network
+address. A limit for all would let a stranger lock out every technician.
 """
 
 import logging
 import threading
 import time
 from collections import Counter, OrderedDict
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -26,15 +27,19 @@ from gateway.enrolment import (
     unpack_request,
 )
 from gateway.errors import HubError, WireError
-from gateway.hub.folder import HubKeys
+from gateway.hub.bugs import Bugs
+from gateway.hub.folder import HubFolder, HubKeys
+from gateway.hub.intake import Intake
 from gateway.hub.registry import Registry
 from gateway.hub.sockets import Socket, metadata, receive, send, user_id
-from gateway.log import say
+from gateway.log import Condition, say
 
 MAXMSGSIZE: Final = REQUEST_MAX
 PER_KEY_MIN: Final = 10  # tries a minute
 PER_ADDRESS_MIN: Final = 60
-_POLL_MS: Final = 200
+_CONNECTION_MAX: Final = 4 * REQUEST_MAX  # bytes: a handshake and a few requests
+_LOOK_S: Final = 0.2  # between two looks for tokens
+_POLL_MS: Final = 50  # between two looks at what has come, while the door is open
 _log = logging.getLogger("gateway.hub.enrol")
 
 
@@ -58,39 +63,63 @@ class Limiter:
 
 
 class EnrolThread(threading.Thread):
-    """Serves the enrol socket until stopped, and closes it."""
+    """Opens the enrol socket while a token is good, and serves it, until stopped."""
 
-    def __init__(self, router: Socket, registry: Path, keys: HubKeys, hub: str) -> None:
+    def __init__(self, folder: HubFolder, keys: HubKeys, new_router: Callable[[], Socket]) -> None:
         super().__init__(name="enrol", daemon=True)
-        self._router = router
-        self._registry = registry
+        self._folder = folder
         self._keys = keys
-        self._hub = hub
+        self._new_router = new_router
+        self._intake: Intake | None = None
         self._stopping = threading.Event()
         self._by_key = Limiter(PER_KEY_MIN)
         self._by_address = Limiter(PER_ADDRESS_MIN)
+        self._trouble = Condition(_log, "enrol socket")
         self.counts: Counter[str] = Counter()
+        self._bugs = Bugs(_log, self.counts)
 
     def run(self) -> None:
         """Answer requests."""
-        registry = Registry(self._registry)
+        registry = Registry(self._folder.registry)
+        next_look = 0.0
         try:
             while not self._stopping.is_set():
-                if self._router.poll(_POLL_MS):
-                    self._serve_one(registry)
+                if time.monotonic() >= next_look:
+                    next_look = time.monotonic() + _LOOK_S
+                    self._open_or_close(registry)
+                if self._intake is None:
+                    self._stopping.wait(_LOOK_S)
+                    continue
+                if self._intake.router.poll(_POLL_MS):
+                    self._serve_one(registry, self._intake.router)
+                self.counts["cut"] += self._intake.cut_over(_CONNECTION_MAX)
         finally:
+            if self._intake is not None:
+                self._intake.close()
             registry.close()
-            self._router.close()
 
     def stop(self) -> None:
-        """Stop and wait. A thread that never ran only closes its socket."""
+        """Stop and wait."""
         self._stopping.set()
         if self.is_alive():
             self.join()
-        self._router.close()
 
-    def _serve_one(self, registry: Registry) -> None:
-        received = receive(self._router)
+    def _open_or_close(self, registry: Registry) -> None:
+        try:
+            awaited = registry.awaits_boxes()
+            if awaited and self._intake is None:
+                self._intake = Intake(self._new_router(), self._folder.enrol_bind)
+                say(_log, logging.INFO, "open: a token is good", event="enrol_open")
+            elif not awaited and self._intake is not None:
+                self._intake.close()
+                self._intake = None
+                say(_log, logging.INFO, "closed: no token is good any more", event="enrol_closed")
+            self._trouble.heals()
+        except HubError as error:
+            self._trouble.breaks(str(error))
+
+    def _serve_one(self, registry: Registry, router: Socket) -> None:
+        received = receive(router)
         if received is None:
             return
         routing_id, frames = received
@@ -101,8 +130,11 @@ class EnrolThread(threading.Thread):
             answer = self._answer(registry, key, address, frames[0].bytes)
         except WireError as error:
             answer = Refused("malformed", f"this hub does not understand the request ({error.reason})")
+        except Exception as error:  # noqa: BLE001  (the boundary of gateway.hub.bugs)
+            self._bugs.caught(error, f"a request from {address}")
+            answer = Refused("bug", "the hub failed on this request; its log says why")
         self.counts["accepted" if isinstance(answer, Accepted) else f"refused_{answer.code}"] += 1
-        if not send(self._router, routing_id, [pack_answer(answer)]):
+        if not send(router, routing_id, [pack_answer(answer)]):
             self.counts["unreachable"] += 1
 
     def _answer(self, registry: Registry, key: str, address: str, frame: bytes) -> Answer:
@@ -115,7 +147,7 @@ class EnrolThread(threading.Thread):
         if not self._signed(request):
             return Refused("bad_signature", "the signature does not fit the request")
         try:
-            answer = registry.enrol(request, bytes.fromhex(self._keys.pepper), self._hub)
+            answer = registry.enrol(request, bytes.fromhex(self._keys.pepper), self._folder.name)
         except HubError as error:
             say(_log, logging.ERROR, str(error))
             return Refused("hub_disk", "the hub cannot write its allow-list; try again later")

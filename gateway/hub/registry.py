@@ -92,6 +92,14 @@ class Registry:
         if not changed:
             raise ConfigError(f"no box {name!r} is enrolled here; `gateway hub boxes` lists them")
 
+    def awaits_boxes(self) -> bool:
+        """Whether a token has not expired; a used one counts, as its box may ask again. Raises HubError."""
+        try:
+            query = "SELECT 1 FROM tokens WHERE expires_ns > ? LIMIT 1"
+            return self._db.execute(query, (time.time_ns(),)).fetchone() is not None
+        except sqlite3.Error as error:
+            raise HubError(f"cannot read the allow-list: {error}") from error
+
     def make_token(self, pepper: bytes, box: str | None, ttl_s: float) -> str:
         """Make a one-time token, for any box or only for the one named; returns its 12 characters."""
         now = time.time_ns()

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -20,7 +21,7 @@ from gateway.hub.registry import AllowList
 from gateway.hub.selftest import check_door
 from gateway.hub.server import FRAME_MAX, Server, write_status
 from gateway.hub.sessions import HEARTBEAT_S, Sessions
-from gateway.hub.sockets import Context, bound_router
+from gateway.hub.sockets import Context, bind, curve_router
 from gateway.hub.zap import ENROL, FLEET, ZapThread
 from gateway.log import say
 
@@ -57,11 +58,12 @@ class RunningHub:
         self._zap = ZapThread(context, allow)
         opened.callback(self._zap.stop)
         self._zap.start()
-        router = bound_router(context, keys, folder.bind, FLEET, FRAME_MAX)
+        router = curve_router(context, keys, FLEET, FRAME_MAX)
         opened.callback(router.close)
+        bind(router, folder.bind)
         check_door(context, folder.bind, keys.curve_public, self._zap.expect)
-        enrol_router = bound_router(context, keys, folder.enrol_bind, ENROL, MAXMSGSIZE)
-        self._enrol = EnrolThread(enrol_router, folder.registry, keys, folder.name)
+        enrol_router = partial(curve_router, context, keys, ENROL, MAXMSGSIZE)
+        self._enrol = EnrolThread(folder, keys, enrol_router)
         opened.callback(self._enrol.stop)
         self._sessions = Sessions(journal, heartbeat_s)
         self._server = Server(router, allow, journal, self._sessions, self._index.wake, self._check_threads)
@@ -86,6 +88,7 @@ class RunningHub:
             "sessions": dict(self._sessions.counts),
             "door": dict(self._zap.counts),
             "enrol": dict(self._enrol.counts),
+            "index": dict(self._index.counts),
         }
 
     def close(self) -> None:

@@ -22,8 +22,8 @@ Context = zmq.Context[Socket]
 _PARTS_MAX: Final = 3  # more are read, dropped, and left for the protocol to refuse
 
 
-def bound_router(context: Context, keys: HubKeys, bind: str, domain: bytes, maxmsgsize: int) -> Socket:
-    """A ROUTER with CURVE and ZAP domain, bound. Raises HubError if the address cannot be bound."""
+def curve_router(context: Context, keys: HubKeys, domain: bytes, maxmsgsize: int) -> Socket:
+    """A ROUTER with CURVE and ZAP domain, not bound yet."""
     router = context.socket(zmq.ROUTER)
     router.linger = 0
     router.router_mandatory = True
@@ -41,12 +41,15 @@ def bound_router(context: Context, keys: HubKeys, bind: str, domain: bytes, maxm
     router.backlog = 4096
     router.rcvhwm = 128  # per peer; more waits in TCP and in the box's spool
     router.sndhwm = 128
-    try:
-        router.bind(bind)
-    except zmq.ZMQError as error:
-        router.close()
-        raise HubError(f"cannot listen at {bind}: {error.strerror}; is another hub running?") from error
     return router
+
+
+def bind(router: Socket, endpoint: str) -> None:
+    """Listen at an endpoint. Raises HubError if that cannot be."""
+    try:
+        router.bind(endpoint)
+    except zmq.ZMQError as error:
+        raise HubError(f"cannot listen at {endpoint}: {error.strerror}; is another hub running?") from error
 
 
 def receive(router: Socket) -> tuple[bytes, list[zmq.Frame]] | None:

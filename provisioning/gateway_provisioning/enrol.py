@@ -104,8 +104,9 @@ def _wait_for_door(monitor: _Socket, hub: HubAddress, timeout_s: float) -> None:
                 " copy the line from `gateway hub token` again"
             )
     raise ConfigError(
-        f"no hub answers at {hub.enrol_endpoint}; check the network, the address, and that port"
-        f" {hub.enrol_endpoint.rpartition(':')[2]} is open, then run this again"
+        f"no hub answers at {hub.enrol_endpoint}; check the network, the address, that port"
+        f" {hub.enrol_endpoint.rpartition(':')[2]} is open, and that the token has not expired (a hub listens"
+        " there only while one is good), then run this again"
     )
 
 

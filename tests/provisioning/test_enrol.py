@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zmq
 from hub_box import Box
-from hub_kit import free_endpoint
+from hub_kit import free_endpoint, running
 
 from gateway.cli import main
 from gateway.enrolment import Accepted, Answer, Refused, new_token, pack_request, show_token, statement
@@ -28,6 +28,8 @@ from gateway_provisioning.identity import make_keys, sign
 pytestmark = pytest.mark.slow
 
 Token = Callable[..., str]
+_SEEN = zmq.EVENT_CONNECTED | zmq.EVENT_CLOSED  # a try to connect, and how it ended
+_NESTED = b"\x91" * 1010 + b"\xc0"  # msgpack reads it; Python cannot show it
 
 
 @pytest.fixture
@@ -80,7 +82,68 @@ def test_token_works_once_for_another_box_and_again_for_the_same(
 
 
 def test_expired_token_is_refused(folder: HubFolder, hub: RunningHub, token: Token) -> None:
+    token()  # one that is good: without any, nobody listens
     assert _code(_ask(folder, make_keys("elm-1"), token(ttl_s=-1))) == "expired"
+
+
+def test_enrol_port_is_open_only_while_a_token_is_good(
+    folder: HubFolder, hub: RunningHub, token: Token
+) -> None:
+    with closing(Box(make_keys("elm-1"), folder.address().enrol_endpoint, folder.keys().curve_public)) as box:
+        box.connect()
+        assert box.event(_SEEN) == zmq.EVENT_CLOSED, "without a token nobody listens"
+        token(ttl_s=1)
+        made_at = time.monotonic()
+        while box.event(_SEEN) != zmq.EVENT_CONNECTED:
+            assert time.monotonic() - made_at < 1
+        assert box.event(zmq.EVENT_DISCONNECTED), "whoever came in is out when it expires"
+        assert time.monotonic() - made_at < 2
+        assert box.event(_SEEN) == zmq.EVENT_CLOSED
+
+
+def test_connection_that_never_ends_its_message_is_cut(
+    folder: HubFolder, hub: RunningHub, token: Token
+) -> None:
+    code = token()
+    with closing(Box(make_keys("elm-9"), folder.address().enrol_endpoint, folder.keys().curve_public)) as box:
+        box.connect()
+        assert box.event(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        assert box.socket is not None
+        for _ in range(10):
+            box.socket.send(bytes(4000), zmq.SNDMORE)  # libzmq has no limit for this
+        box.socket.send(b"")
+        assert box.event(zmq.EVENT_DISCONNECTED) is not None
+    assert _code(_ask(folder, make_keys("elm-1"), code)) == "accepted"
+    assert hub.counts()["enrol"]["cut"] == 1
+
+
+def test_request_nested_too_deep_to_be_shown_is_refused(
+    folder: HubFolder, hub: RunningHub, token: Token
+) -> None:
+    code = token()
+    with closing(Box(make_keys("elm-9"), folder.address().enrol_endpoint, folder.keys().curve_public)) as box:
+        box.connect()
+        for nested in (_NESTED + b"\xc0" * 7, b"\x01" + _NESTED + b"\xc0" * 6):
+            box.send_raw([b"\x98" + nested])
+            assert box.socket is not None
+            assert box.socket.poll(5000)
+            assert b"malformed" in box.socket.recv()
+    assert _code(_ask(folder, make_keys("elm-1"), code)) == "accepted"
+
+
+def test_bug_costs_one_request_and_is_logged_once(
+    folder: HubFolder, token: Token, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = folder.path / "keys" / "hub.json"
+    path.write_text(path.read_text().replace(folder.keys().pepper, "no hex"))
+    with closing(Registry(folder.registry)) as registry:
+        registry.make_token(b"pepper", None, 60)
+    with running(folder) as hub:
+        assert _code(_ask(folder, make_keys("elm-1"), new_token())) == "bug"
+        assert _code(_ask(folder, make_keys("elm-2"), new_token())) == "bug"
+        assert hub.counts()["enrol"]["bugs"] == 2
+    (said,) = (r for r in caplog.records if "a bug" in r.getMessage())
+    assert said.exc_info
 
 
 def test_guessing_locks_the_token_even_for_the_right_secret(
@@ -96,6 +159,7 @@ def test_guessing_locks_the_token_even_for_the_right_secret(
 
 
 def test_one_key_may_try_only_so_often(folder: HubFolder, hub: RunningHub, token: Token) -> None:
+    token()
     keys = make_keys("elm-1")
     codes = [_code(_ask(folder, keys, new_token())) for _ in range(PER_KEY_MIN + 1)]
     assert codes == ["bad_token"] * PER_KEY_MIN + ["slow_down"]
@@ -166,6 +230,7 @@ def test_many_boxes_race_for_one_token_and_one_wins(folder: HubFolder, hub: Runn
 def test_junk_at_the_enrol_port_is_answered_and_counted(
     folder: HubFolder, hub: RunningHub, token: Token
 ) -> None:
+    token()
     with closing(Box(make_keys("elm-1"), folder.address().enrol_endpoint, folder.keys().curve_public)) as box:
         box.connect()
         for frames in ([b""], [b"junk"], [b"a", b"b"], [b"x" * 4000], [b""] * 50):
@@ -187,8 +252,9 @@ def test_no_token_is_stored_in_the_clear(folder: HubFolder, token: Token) -> Non
 
 
 def test_unreachable_hub_is_told_apart_from_a_wrong_key(
-    folder: HubFolder, hub: RunningHub, tmp_path: Path
+    folder: HubFolder, hub: RunningHub, token: Token, tmp_path: Path
 ) -> None:
+    token()
     nobody = replace(folder.address(), endpoint=free_endpoint())
     with pytest.raises(ConfigError, match="no hub answers at"):
         enrol(tmp_path / "a", nobody, new_token(), "elm-1", timeout_s=0.3)
