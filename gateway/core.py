@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from gateway.clock import Clock, ClockSource, ClockState, SystemClock
 from gateway.errors import ConfigError, GatewayError, SpoolError
-from gateway.link import LinkServer, Peer
+from gateway.linkserver import LinkServer, Peer
 from gateway.log import say, start_logging
 from gateway.mounts import FORGETFUL, filesystem_of
 from gateway.plan import Plan, load_plan

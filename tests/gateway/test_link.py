@@ -10,7 +10,8 @@ import msgpack
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.link import HELD_MAX, LinkClient, LinkServer, Peer, ask_status, socket_path
+from gateway.link import HELD_MAX, LinkClient, ask_status, socket_path
+from gateway.linkserver import LinkServer, Peer
 from gateway.reading import Lane
 from gateway.records import Item
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 
 from gateway.driver import Driver
-from gateway.link import LinkServer, Peer
+from gateway.linkserver import LinkServer, Peer
 from gateway.plan import Plan, PortPlan, SensorPlan, StagePlan
 from gateway.reading import Kind, Lane
 from gateway.records import Item, unpack_record

@@ -1,0 +1,221 @@
+"""Core's end of the link (gateway.link): takes numbered records from workers, says what is kept.
+
+A packet from a worker is checked before anything is done with it: a worker with a bug must not spoil
+a batch that holds other workers' records, nor stop a lane.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgpack
+
+from gateway.errors import WireError
+from gateway.link import PACKET_MAX, VERSION, socket_path
+from gateway.log import say
+from gateway.reading import Lane
+from gateway.records import RECORD_MAX, Item
+
+_NUMBER_MAX: Final = 2**63
+_ACCEPT_AGAIN_S: Final = 1.0
+_log = logging.getLogger("link")
+
+OnPut = Callable[["Peer", int, int, list[Item]], bool]
+
+
+class Peer:
+    """One connected worker, seen from core."""
+
+    def __init__(self, sock: socket.socket, server: "LinkServer") -> None:
+        self._socket = sock
+        self._server = server
+        self.who = ""
+        self.number = 0
+        self.incarnation = 0
+        self._owed: dict[int, int] = {}  # lane -> n that a full socket did not take
+        self._refused: tuple[int, int, list[Item]] | None = None  # not read further until it is taken
+
+    def kept(self, lane: int, n: int) -> None:
+        """Tell the worker that all up to n is on disk; later, if it is too slow to read now."""
+        if self._owed or not self._tell(["K", lane, n]):
+            self._owed[lane] = n
+            asyncio.get_running_loop().add_writer(self._socket.fileno(), self._pay)
+
+    def _pay(self) -> None:
+        """The socket takes more: say what is owed, of each lane only the last."""
+        while self._owed:
+            lane, n = next(iter(self._owed.items()))
+            if not self._tell(["K", lane, n]) or not self._owed:
+                return  # still full, or gone
+            del self._owed[lane]
+        asyncio.get_running_loop().remove_writer(self._socket.fileno())
+
+    def _tell(self, fields: list[Any]) -> bool:
+        """Send one packet; False if the socket is full."""
+        try:
+            self._socket.send(msgpack.packb(fields))
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._server.drop(self)
+        return True
+
+    def read(self) -> None:
+        """Take one packet; a packet outside the protocol ends the connection, counted."""
+        try:
+            packet = self._socket.recv(PACKET_MAX)
+        except BlockingIOError:
+            return
+        except OSError:
+            packet = b""
+        if not packet:
+            self._server.drop(self)
+            return
+        try:
+            self._take(packet)
+        except WireError as error:
+            self._server.counters[error.reason] += 1
+            say(_log, logging.WARNING, f"link: {error}; connection closed", who=self.who, number=self.number)
+            self._server.drop(self)
+
+    def _take(self, packet: bytes) -> None:
+        try:
+            letter, *fields = msgpack.unpackb(packet, max_array_len=1024, max_bin_len=RECORD_MAX)
+            if letter == "H":
+                version, self.who, self.number, self.incarnation = fields
+                if version != VERSION:
+                    raise WireError("link_version", f"{version!r:.20}")
+                _number(self.incarnation)
+                self._tell(["W", self._server.kept_of(self.incarnation)])
+                self._server.by_incarnation[self.incarnation] = self
+                return
+            if letter == "S":
+                self._tell(["S", self._server.on_status()])
+                return
+            lane, first_n, run = fields
+            items = [(_number(t_ns), _record(packed)) for t_ns, packed in run]
+        except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+            raise WireError("link_malformed", str(error)) from error
+        if letter != "P" or not self.incarnation or lane not in range(len(Lane)) or not items:
+            raise WireError("link_malformed", f"{letter!r:.20}")
+        self._put(lane, _number(first_n), items)
+
+    def _put(self, lane: int, first_n: int, items: list[Item]) -> None:
+        """Hand records on. Where too much waits for the disk already, this worker is not read for a while."""
+        if self._server.on_put(self, lane, first_n, items):
+            return
+        self._refused = (lane, first_n, items)
+        self._server.counters["pauses"] += 1
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+
+    def resume(self) -> None:
+        """Try again what was refused; go on reading if it is taken now."""
+        if self._refused is not None and self._server.on_put(self, *self._refused):
+            self._refused = None
+            asyncio.get_running_loop().add_reader(self._socket.fileno(), self.read)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._owed.clear()
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        asyncio.get_running_loop().remove_writer(self._socket.fileno())
+        self._socket.close()
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < _NUMBER_MAX:
+        raise WireError("link_malformed", f"{value!r:.20} is no number in range")
+    return value
+
+
+def _record(packed: Any) -> bytes:
+    """Checks that it is one flat msgpack array: what is in a batch must not spoil the others in it."""
+    if type(packed) is not bytes:
+        raise WireError("link_malformed", "a record is not bytes")
+    fields = msgpack.unpackb(packed, max_array_len=256)
+    if type(fields) is not list or any(isinstance(field, list | dict) for field in fields):
+        raise WireError("link_malformed", "a record is not a flat array")
+    return packed
+
+
+class LinkServer:
+    """Core's end: owns the named socket, checks by SO_PEERCRED that a peer is this box's own user.
+
+    `on_put(peer, lane, first_n, items)` gets records in order; where it returns False that worker
+    waits until `resume`. `kept_of(incarnation)` answers what
+    is already on disk, as {lane: n}.
+    """
+
+    def __init__(self, path: Path, on_put: OnPut, kept_of: Callable[[int], dict[int, int]]) -> None:
+        self._path = path
+        self.on_put = on_put
+        self.kept_of = kept_of
+        self.on_status: Callable[[], dict[str, Any]] = dict
+        self.counters: Counter[str] = Counter()
+        self.by_incarnation: dict[int, Peer] = {}
+        self._peers: set[Peer] = set()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def start(self) -> None:
+        """Bind the socket, in place of a dead core's, and listen."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)
+        self._listener.setblocking(False)
+        self._listener.bind(socket_path(self._path))
+        self._path.chmod(0o660)
+        self._listener.listen(64)
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
+
+    def resume(self) -> None:
+        """There is room again: take what workers were refused."""
+        for peer in tuple(self._peers):
+            peer.resume()
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:  # out of descriptors: the connection waits until some are free
+            self.counters["accept_errors"] += 1
+            say(_log, logging.WARNING, f"cannot take a worker's connection: {error.strerror}")
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._listener.fileno())
+            loop.call_later(_ACCEPT_AGAIN_S, self._listen)
+            return
+        size = struct.calcsize("3i")
+        _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+        if uid not in {0, os.getuid()}:
+            self.counters["link_stranger"] += 1
+            sock.close()
+            return
+        sock.setblocking(False)
+        peer = Peer(sock, self)
+        self._peers.add(peer)
+        asyncio.get_running_loop().add_reader(sock.fileno(), peer.read)
+
+    def drop(self, peer: Peer) -> None:
+        """Forget a peer that went away."""
+        if peer in self._peers:
+            self._peers.remove(peer)
+            if self.by_incarnation.get(peer.incarnation) is peer:
+                del self.by_incarnation[peer.incarnation]
+            peer.close()
+
+    def close(self) -> None:
+        """Stop listening and close every connection."""
+        for peer in tuple(self._peers):
+            self.drop(peer)
+        asyncio.get_running_loop().remove_reader(self._listener.fileno())
+        self._listener.close()
+        self._path.unlink(missing_ok=True)

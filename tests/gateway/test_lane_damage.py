@@ -1,0 +1,206 @@
+"""A lane over disks that fail, fill up, turn read-only, lose pages; and a hub that knows more, or lies."""
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lane_kit import SEGMENT, FaultyDisk, contents, open_lane
+
+from gateway.disk import PAGE
+from gateway.errors import SpoolError
+from gateway.lane import AHEAD_MAX, LaneLog, Lost
+from gateway.segment import Payload, StoredFrame
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[LaneLog]:
+    log = open_lane(tmp_path / "lane")
+    yield log
+    log.close()
+
+
+def test_failed_sync_is_never_retried_on_the_same_pages(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log = open_lane(tmp_path / "lane", disk)
+    log.append([Payload(1, b"good")])
+    disk.fail = {"sync": errno.EIO}
+    with pytest.raises(SpoolError, match="refuses to write"):
+        log.append([Payload(1, b"lost?")])
+    disk.fail = {}
+    assert log.append([Payload(1, b"again")]) == 2
+    assert contents(log) == [(1, b"good"), (2, b"again")]
+    assert len(list((tmp_path / "lane").glob("*.seg"))) == 2
+    log.close()
+
+
+def test_full_disk_evicts_rather_than_refuse_while_something_can_go(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log = open_lane(tmp_path / "lane", disk, segments_max=100)
+    for n in range(14):
+        log.append([Payload(1, b"%d" % n)])
+    disk.fail = {"create": errno.ENOSPC}
+    for n in range(14, 30):
+        log.append([Payload(1, b"%d" % n)])
+    assert contents(log)[0] == (1, b"LOST")
+    assert contents(log)[-1] == (30, b"29")
+    log.close()
+
+
+def test_full_disk_with_nothing_to_evict_refuses_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    disk.fail = {"create": errno.ENOSPC}
+    (tmp_path / "lane").mkdir()
+    for name in ("ack", "gap"):
+        (tmp_path / "lane" / name).write_bytes(bytes(2 * PAGE))
+    log = open_lane(tmp_path / "lane", disk)
+    with pytest.raises(SpoolError, match="No space left"):
+        log.append([Payload(1, b"x")])
+    disk.fail = {}
+    assert log.append([Payload(1, b"x")]) == 1
+    log.close()
+
+
+def test_a_hub_that_knows_more_than_a_damaged_disk_costs_no_record(tmp_path: Path) -> None:
+    log = open_lane(tmp_path / "lane")
+    log.append([Payload(4, b"sent")])
+    log.append([Payload(6, b"sent, acked, then damaged before the ack was written")])
+    log.close()
+    (segment,) = (tmp_path / "lane").glob("*.seg")
+    with segment.open("r+b") as file:
+        file.seek(2 * PAGE + 40)
+        file.write(b"!")
+    log = open_lane(tmp_path / "lane")
+    assert log.append([Payload(3, b"alert"), Payload(9, b"more")]) == 5  # numbers the hub has already
+    log.settle(10)
+    assert log.acked == 10
+    first, *rest = log.peek(10, 1000)
+    assert first == Lost(11, 16, "renumbered")
+    assert [(f.first_seq, f.content) for f in rest if isinstance(f, StoredFrame)] == [
+        (17, b"alert"),
+        (20, b"more"),
+    ]
+    log.close()
+    log = open_lane(tmp_path / "lane")
+    assert [type(item) for item in log.peek(10, 1000)] == [Lost, StoredFrame, StoredFrame]
+    assert log.append([Payload(1, b"next")]) == 29
+    log.close()
+
+
+def test_a_hub_ahead_of_an_emptied_disk_moves_the_numbers_on(log: LaneLog) -> None:
+    log.append([Payload(3, b"abc")])
+    log.settle(10)
+    assert contents(log, after=10) == [(11, b"abc")]
+    assert log.append([Payload(1, b"d")]) == 14
+
+
+@pytest.mark.parametrize("ahead", [AHEAD_MAX + 5, 2**62])
+def test_a_hub_that_claims_what_cannot_be_is_not_believed(log: LaneLog, ahead: int) -> None:
+    log.append([Payload(3, b"abc")])
+    with pytest.raises(SpoolError, match="claims"):
+        log.settle(ahead)
+    log.settle(0)
+    with pytest.raises(SpoolError, match="claims"):
+        log.settle(4)  # not the first Welcome: this disk is known to be whole
+    assert contents(log) == [(1, b"abc")]
+
+
+def test_a_hub_that_forgot_is_told_so(log: LaneLog) -> None:
+    for n in range(20):
+        log.append([Payload(1, b"%d" % n)])
+    log.ack(18)
+    first = log.peek(0, 1)[0]
+    assert isinstance(first, Lost)
+    assert first.reason == "forgotten"
+    assert contents(log)[-1] == (20, b"19")
+
+
+def test_a_page_that_cannot_be_read_is_a_gap_and_a_dead_disk_is_an_error(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log = open_lane(tmp_path / "lane", disk)
+    for n in range(3):
+        log.append([Payload(1, b"%d" % n)])
+    disk.fail = {"read at 2": errno.EIO}
+    assert contents(log) == [(1, b"0"), (2, b"LOST"), (3, b"2")]
+    disk.fail = {"read": errno.EIO}
+    with pytest.raises(OSError, match="Input/output"):
+        log.peek(0, 100)
+    disk.fail = {}
+    assert contents(log) == [(1, b"0"), (2, b"1"), (3, b"2")]
+    log.close()
+
+
+def test_a_disk_that_turned_read_only_does_not_stop_acks(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log = open_lane(tmp_path / "lane", disk)
+    for n in range(30):
+        log.append([Payload(1, b"%d" % n)])
+    disk.fail = dict.fromkeys(("write", "rename", "unlink"), errno.EROFS)
+    log.ack(20)
+    assert log.counters["recycle_errors"] > 0
+    assert contents(log, after=20)[0] == (21, b"20")
+    log.close()
+
+
+@pytest.mark.parametrize("page", ["first", "last", "both"])
+def test_a_damaged_header_has_a_copy_and_without_both_no_number_is_used_twice(
+    tmp_path: Path, page: str
+) -> None:
+    log = open_lane(tmp_path / "lane")
+    log.append([Payload(5, b"kept")])
+    log.close()
+    (segment,) = (tmp_path / "lane").glob("*.seg")
+    with segment.open("r+b") as file:
+        for at in {"first": [0], "last": [SEGMENT - PAGE], "both": [0, SEGMENT - PAGE]}[page]:
+            file.seek(at + 20)
+            file.write(b"\xff")
+    log = open_lane(tmp_path / "lane")
+    if page == "both":
+        (gap,) = log.peek(0, 100)
+        assert isinstance(gap, Lost)
+        assert gap.first_seq == 1
+        assert log.append([Payload(1, b"next")]) == gap.last_seq + 1 > 5
+    else:
+        assert contents(log) == [(1, b"kept")]
+    log.close()
+
+
+def test_unreadable_ack_and_gap_files_and_strange_files_do_not_keep_it_from_opening(tmp_path: Path) -> None:
+    log = open_lane(tmp_path / "lane")
+    log.append([Payload(1, b"a")])
+    log.append([Payload(1, b"b")])
+    log.ack(1)
+    log.close()
+    (tmp_path / "lane" / "ack").write_bytes(b"")
+    (tmp_path / "lane" / "gap").write_bytes(os.urandom(100))
+    (tmp_path / "lane" / "lost+found").mkdir()
+    (tmp_path / "lane" / "note.txt").write_text("a technician's")
+    log = open_lane(tmp_path / "lane")
+    assert contents(log) == [(1, b"a"), (2, b"b")]
+    log.ack(2)
+    assert (tmp_path / "lane" / "note.txt").exists()
+    log.close()
+
+
+def test_the_only_segment_is_used_again_when_the_hub_has_it_all(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log = open_lane(tmp_path / "lane", disk)
+    log.append([Payload(1, b"0")])
+    disk.fail = {"create": errno.ENOSPC}
+    for n in range(1, 30):
+        log.ack(n)
+        log.append([Payload(1, b"%d" % n)])
+    assert contents(log, after=29) == [(30, b"29")]
+    log.close()
+
+
+def test_another_epochs_segments_are_not_read(tmp_path: Path) -> None:
+    log = open_lane(tmp_path / "lane")
+    log.append([Payload(1, b"old card")])
+    log.close()
+    log = open_lane(tmp_path / "lane", epoch=b"abcdefgh")
+    assert log.peek(0, 100) == []
+    assert log.counters["segments_foreign"] == 1
+    assert log.append([Payload(1, b"new card")]) == 1
+    log.close()
