@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import json
 
 from gateway.errors import ConfigError
 
@@ -22,7 +21,9 @@ class Demo:
             "--json", action="store_true", help="the account as JSON on the last line of stdout"
         )
         parser.add_argument(
-            "--keep", action="store_true", help="keep the folder with logs, site file and state"
+            "--keep",
+            action="store_true",
+            help="keep the folder with logs, site file and state (kept in any case if something fails)",
         )
         parser.add_argument("--seed", type=int, default=1, help="another seed is another street (1)")
 
@@ -33,17 +34,14 @@ class Demo:
         if not SHORTEST_S <= arguments.seconds <= 3600:
             raise ConfigError(f"--seconds must be from {SHORTEST_S:.0f} to 3600")
         try:
-            from gateway_hil.demo.play import play
+            from gateway_hil.demo.run import run
         except ImportError as error:
             raise ConfigError(
                 f"the demo needs the extra packages: pip install 'pole-gateway[hil]' ({error})"
             ) from None
         story = timeline(arguments.seconds)
-        account, screen = asyncio.run(
-            play(story, quiet=arguments.json, keep=arguments.keep, seed=arguments.seed)
-        )
-        if arguments.json:
-            print(json.dumps(account.plain()), flush=True)
-        else:
-            screen.account(account)
-        return 0 if account.holds else 1
+        playing = run(story, as_json=arguments.json, keep=arguments.keep, seed=arguments.seed)
+        try:
+            return asyncio.run(playing)
+        except asyncio.CancelledError:  # Ctrl-C, SIGTERM, or the terminal was closed
+            raise KeyboardInterrupt from None

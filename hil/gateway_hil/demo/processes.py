@@ -14,9 +14,11 @@ from typing import Any, Final
 
 from gateway.errors import GatewayError
 from gateway.plan import load_plan
+from gateway.process import child_environment
 
 GATEWAY: Final = (sys.executable, "-P", "-m", "gateway")
 _LINE_MAX: Final = 1 << 20
+_LAST_WORDS_S: Final = 1.0  # a dead process's last lines may still be in the pipe
 
 
 class DemoError(GatewayError):
@@ -47,10 +49,13 @@ class Running:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._said = ""
 
     async def start(self, *arguments: str, from_stdout: bool = False) -> None:
         """Start `gateway ARGUMENTS`; its JSON lines on stderr (or stdout) are listened to."""
         pipe, none = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+        self._stopping = False
         self._process = await asyncio.create_subprocess_exec(
             *GATEWAY,
             *arguments,
@@ -58,6 +63,7 @@ class Running:
             stdout=pipe if from_stdout else none,
             stderr=none if from_stdout else pipe,
             limit=_LINE_MAX,
+            env=child_environment(),  # what can die with its parent does, even if that is killed
             start_new_session=True,  # Ctrl-C is for the demo, which then stops the others in order
         )
         stream = self._process.stdout if from_stdout else self._process.stderr
@@ -69,8 +75,13 @@ class Running:
             while line := await stream.readline():
                 log.write(line)
                 log.flush()
-                with contextlib.suppress(ValueError):
-                    self._listener(json.loads(line))
+                try:
+                    said = json.loads(line)
+                except ValueError:  # not a log line: what a process writes before its log is set up
+                    self._said = line.decode(errors="replace").strip()
+                    continue
+                self._said = str(said.get("text", self._said))
+                self._listener(said)
 
     @property
     def pid(self) -> int:
@@ -78,8 +89,22 @@ class Running:
         alive = self._process is not None and self._process.returncode is None
         return self._process.pid if alive and self._process is not None else 0
 
+    async def check(self) -> None:
+        """Raises DemoError if the process was started and ended although nobody stopped it."""
+        if self._process is None or self._reader is None or self.pid or self._stopping:
+            return
+        await asyncio.wait({self._reader}, timeout=_LAST_WORDS_S)
+        status = _in_words(self._process.returncode or 0)
+        raise DemoError(f"the {self.name} ended by itself ({status}); {self.last_words}")
+
+    @property
+    def last_words(self) -> str:
+        """The last line of its log, and which log that is, to end an error's text."""
+        return f"{self._log.name} ends with: {self._said}" if self._said else f"{self._log.name} is empty"
+
     async def stop(self, signum: int = signal.SIGTERM, within_s: float = 20.0) -> None:
         """Send a signal and wait for the end; kills if it takes too long."""
+        self._stopping = True
         if self._process is None:
             return
         if self.pid:
@@ -93,6 +118,14 @@ class Running:
             await self._process.wait()
         if self._reader is not None:
             await self._reader
+
+
+def _in_words(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    with contextlib.suppress(ValueError):
+        return signal.Signals(-status).name
+    return f"signal {-status}"
 
 
 @dataclass
@@ -141,9 +174,9 @@ class Census:
     def kill(self, name: str) -> None:
         """SIGKILL one of them. Raises DemoError if it is not there."""
         try:
-            os.kill(self.pids[name], signal.SIGKILL)
+            os.kill(self._of_plan()[name], signal.SIGKILL)
         except (KeyError, ProcessLookupError):
-            raise DemoError(f"there is no process {name!r} to kill") from None
+            raise DemoError(f"there is no process {name!r} to kill; see box.log") from None
 
 
 def _pss_mib(pid: int) -> float:

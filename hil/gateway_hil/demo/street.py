@@ -18,10 +18,10 @@ from gateway_models.scene import RATE_HZ, scene
 
 BOX: Final = "demo-pole"
 THERMOMETER: Final = "A4:C1:38:00:00:01"
-EMULATED: Final = (
-    "emulated on ptys, in their real protocols: GNSS receiver, SDS011 dust, GY-39 light, LCUS-1 lamp relay",
+EMULATED: Final = (  # each fits into a panel on a screen of 100 columns
+    "emulated on ptys in their real protocols: GNSS, SDS011 dust, GY-39 light, LCUS-1 lamp relay",
     "replayed: BTHome advertisements; a synthesised street with shots and with bangs that are none",
-    "real: every process, disk, ZeroMQ with CURVE, the model on TFLite, SIGKILL, the broken connections",
+    "real: the processes, disk, ZeroMQ with CURVE, the model on TFLite, SIGKILL, broken connections",
 )
 _SITE: Final = """\
 box = "{box}"
