@@ -1,8 +1,6 @@
-"""The demo: its story, its judgement, its road, its screen, and whole runs of it."""
+"""The demo: its story, its judgement, and whole runs of it."""
 
-import asyncio
 import contextlib
-import functools
 import io
 import itertools
 import json
@@ -12,38 +10,21 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from gateway.plan import Plan, PortPlan, SensorPlan
-from gateway.reading import Measure
 from gateway_hil.demo.account import Account
-from gateway_hil.demo.drawing import draw
-from gateway_hil.demo.readings import value_text
-from gateway_hil.demo.relay import Relay
 from gateway_hil.demo.run import finish
 from gateway_hil.demo.screen import Screen
 from gateway_hil.demo.shots import Deaf, Shots, match_shots
 from gateway_hil.demo.table import account_panel, span, wire_bytes
 from gateway_hil.demo.timeline import timeline
-from gateway_hil.demo.view import Line, View
-from gateway_hil.demo.voices import Voices
+from gateway_hil.demo.view import View
 
-Test = Callable[..., Coroutine[None, None, None]]
 DEMO = (sys.executable, "-P", "-m", "gateway", "demo")
-
-
-def in_a_loop(test: Test) -> Callable[..., None]:
-    """Run an async test in an event loop of its own."""
-
-    @functools.wraps(test)
-    def run(*arguments: object, **named: object) -> None:
-        asyncio.run(test(*arguments, **named))
-
-    return run
 
 
 @pytest.mark.parametrize("seconds", [25.0, 40.0, 60.0, 300.0])
@@ -58,9 +39,6 @@ def test_every_story_is_in_order_and_kills_the_worker_under_a_shot(seconds: floa
     faults = sorted(story.faults, key=lambda f: f.at_s)
     assert list(story.faults) == faults
     assert all(a.at_s + a.for_s < b.at_s for a, b in itertools.pairwise(faults))
-
-
-# The account.
 
 
 def test_shots_are_matched_once_each_and_the_rest_is_false() -> None:
@@ -167,228 +145,6 @@ def test_the_table_is_in_words() -> None:
     text = drawn.export_text()
     assert "does NOT hold" in text
     assert "1 shot not detected (at 21.3 s)" in text
-
-
-# The road.
-
-
-class EchoHub:
-    """Stands where the hub would: echoes what comes until it is closed, with all its connections."""
-
-    def __init__(self) -> None:
-        self._writers: list[asyncio.StreamWriter] = []
-        self._server: asyncio.Server | None = None
-        self.port = 0
-
-    async def open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.append(writer)
-        while chunk := await reader.read(100):
-            writer.write(chunk)
-        writer.close()
-
-    def close(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for writer in self._writers:
-            writer.close()
-
-
-async def echoed(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection through the relay that has carried something there and back."""
-    async with asyncio.timeout(5):
-        while True:
-            try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            except ConnectionRefusedError:
-                await asyncio.sleep(0.01)  # it looks for the hub now and then; there is no event to wait for
-                continue
-            writer.write(b"hello")
-            assert await reader.readexactly(5) == b"hello"
-            return reader, writer
-
-
-@in_a_loop
-async def test_while_the_hub_is_down_the_relay_refuses_connections() -> None:
-    hub = EchoHub()
-    await hub.open()
-    async with Relay(hub.port) as relay:
-        reader, writer = await echoed(relay.port)
-        hub.close()
-        assert await reader.read() == b""
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection("127.0.0.1", relay.port)
-        writer.close()
-        await hub.open()
-        _, writer = await echoed(relay.port)
-        assert relay.bytes_to_hub == 10
-        writer.close()
-        hub.close()
-
-
-@in_a_loop
-async def test_a_hub_that_died_unnoticed_is_noticed_by_the_first_who_calls() -> None:
-    hub = EchoHub()
-    await hub.open()
-    async with Relay(hub.port) as relay:
-        hub.close()
-        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await reader.readexactly(1)
-        writer.close()
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection("127.0.0.1", relay.port)
-
-
-@in_a_loop
-async def test_a_cut_road_stays_cut_when_the_hub_comes_back() -> None:
-    hub = EchoHub()
-    await hub.open()
-    async with Relay(hub.port) as relay:
-        reader, writer = await echoed(relay.port)
-        hub.close()
-        assert await reader.read() == b""
-        writer.close()
-        await relay.cut()
-        await hub.open()
-        for _ in range(15):  # longer than it waits between two looks for the hub
-            with pytest.raises(ConnectionRefusedError):
-                await asyncio.open_connection("127.0.0.1", relay.port)
-            await asyncio.sleep(0.01)
-        await relay.mend()
-        _, writer = await echoed(relay.port)
-        writer.close()
-        hub.close()
-
-
-# What is on the screen.
-
-
-def voices(folder: Path, said: list[str]) -> Voices:
-    """Voices of a box with a light sensor on port 2 and a microphone on port 5."""
-    sensors = [
-        SensorPlan(n, name, "driver", "module:Class", {}, (), (), (), ())
-        for n, name in ((1, "light"), (2, "microphone"))
-    ]
-    ports = (
-        PortPlan(2, f"serial:{folder}/light", "serial", (sensors[0],)),
-        PortPlan(5, f"replay:{folder}/street.wav?start=5347979251294", "alsa", (sensors[1],)),
-    )
-    (folder / "box").mkdir()
-    Plan("demo-pole", folder / "box", ports).save(folder / "box" / "plan.json")
-    return Voices(folder, lambda text, stamp: said.append(f"{stamp} {text}"), lambda: "1.0 s")
-
-
-@pytest.mark.parametrize(
-    ("unit", "text", "plain"),
-    [
-        (
-            "worker-2",
-            "port serial:{0}/light: {0}/light went away (hung up); check the plug",
-            "light: went away (hung up); check the plug",
-        ),
-        (
-            "supervisor",
-            "worker of port 5 (replay:{0}/street.wav?start=5347979251294): ended (signal SIGKILL)",
-            "supervisor: the worker of microphone ended (signal SIGKILL)",
-        ),
-        (
-            "core",
-            "uplink urgent: disconnected: the connection to the hub broke",
-            "uplink: the connection to the hub broke",
-        ),
-        ("worker-9", "something new", "worker-9: something new"),
-    ],
-)
-@in_a_loop
-async def test_log_lines_name_sensors_and_no_ports_or_folders(
-    tmp_path: Path, unit: str, text: str, plain: str
-) -> None:
-    said: list[str] = []
-    heard = voices(tmp_path, said)
-    heard.heard({"unit": unit, "text": text.format(tmp_path)})
-    heard.speak()
-    assert said == [f"1.0 s {plain}"]
-
-
-@in_a_loop
-async def test_what_several_say_is_said_once(tmp_path: Path) -> None:
-    said: list[str] = []
-    heard = voices(tmp_path, said)
-    for unit in ("worker-2", "worker-5", "core", "hub"):
-        heard.heard({"unit": unit, "text": "core is away"})
-    for way in ("urgent", "bulk"):
-        heard.heard({"unit": "core", "text": f"uplink {way}: unreachable: nothing answers"})
-    heard.heard({"unit": "worker-2", "text": "alone"})
-    assert said == []
-    heard.speak()
-    heard.speak()
-    assert said == ["1.0 s 4 processes: core is away", "1.0 s uplink: nothing answers", "1.0 s light: alone"]
-
-
-@in_a_loop
-async def test_a_line_is_said_within_a_moment_of_itself(tmp_path: Path) -> None:
-    spoken = asyncio.Event()
-    heard = Voices(tmp_path, lambda text, stamp: spoken.set(), lambda: "")
-    heard.heard({"unit": "core", "text": "one line"})
-    async with asyncio.timeout(5):
-        await spoken.wait()
-
-
-@pytest.mark.parametrize(
-    ("value", "measure", "text"),
-    [
-        (14.2, Measure("temperature", "Cel"), "14.20 °C"),
-        (40.44061534, Measure("lat", "deg"), "40.44062°"),
-        (87, Measure("battery", "%", 1.0), "87 %"),
-        (8, Measure("satellites", "1"), "8"),
-        (False, Measure("lamp_on", "bool"), "no"),
-        (3.25, None, "3.25"),
-    ],
-)
-def test_values_are_shown_as_fine_as_they_were_measured(value: float, measure: Measure, text: str) -> None:
-    assert value_text(value, measure) == text
-
-
-@pytest.mark.parametrize(("width", "height"), [(100, 40), (150, 55), (80, 24), (60, 12), (40, 8)])
-def test_the_live_screen_fits_and_cuts_no_word(width: int, height: int) -> None:
-    view = View(25.0, uplink="unreachable / connecting", at_hub=12)
-    view.pids = {f"worker {n}": n for n in range(8)}
-    view.lanes = {lane: {"produced": 1000, "acked": 900} for lane in ("alert", "state", "telemetry", "bulk")}
-    view.latest = {"gps": ["altitude 312.10 m", "satellites 8", "hdop 0.9", "lat 40.44062°"] * 2}
-    words = [f"word{n:03}" for n in range(200)]
-    view.lines += [Line(" 1.0 s", " ".join(words[n : n + 20]), "") for n in range(0, 200, 20)]
-    drawn = Console(file=io.StringIO(), width=width, height=height, record=True, force_terminal=True)
-    drawn.print(draw(view, drawn))
-    text = drawn.export_text()
-    rows = text.rstrip("\n").split("\n")
-    assert len(rows) < height
-    assert max(map(len, rows)) <= width
-    shown = re.findall(r"word\d*", text)
-    assert shown
-    if len(shown) < 20:  # not even one line has room: its beginning
-        assert shown == words[180 : 180 + len(shown)]
-    else:  # the newest lines, each of them whole
-        assert shown == words[-len(shown) :]
-        assert len(shown) % 20 == 0
-    if height >= 40:
-        assert "CURVE" in text
-        assert "hdop 0.9" in text
-        assert "unreachable / connecting" in re.sub(r"\s+", " ", text)
-
-
-def test_without_a_terminal_every_line_is_one_line() -> None:
-    out = io.StringIO()
-    screen = Screen(View(25.0), quiet=False, console=Console(file=out, width=80))
-    with screen:
-        screen.say("word " * 50)
-    assert max(map(len, out.getvalue().splitlines())) > 250
-
-
-# Whole runs.
 
 
 @pytest.mark.slow
