@@ -107,7 +107,7 @@ def test_values_are_shown_as_fine_as_they_were_measured(value: float, measure: M
 @pytest.mark.parametrize(("width", "height"), [(100, 40), (150, 55), (80, 24), (60, 12), (40, 8)])
 def test_the_live_screen_fits_and_cuts_no_word(width: int, height: int) -> None:
     view = View(25.0, uplink="unreachable / connecting", at_hub=12)
-    view.pids = {f"worker {n}": n for n in range(8)}
+    view.pids = {"worker microphone": 4194304} | {f"worker {n}": 4194304 for n in range(8)}
     view.lanes = {lane: {"produced": 1000, "acked": 900} for lane in ("alert", "state", "telemetry", "bulk")}
     view.latest = {"gps": ["altitude 312.10 m", "satellites 8", "hdop 0.9", "lat 40.44062°"] * 2}
     words = [f"word{n:03}" for n in range(200)]
@@ -125,6 +125,9 @@ def test_the_live_screen_fits_and_cuts_no_word(width: int, height: int) -> None:
     else:  # the newest lines, each of them whole
         assert shown == words[-len(shown) :]
         assert len(shown) % 20 == 0
+    if width >= 80:
+        assert "…" not in text
+        assert "waiting" in text
     if height >= 40:
         assert "CURVE" in text
         assert "hdop 0.9" in text

@@ -44,17 +44,15 @@ def _notice() -> Panel:
 
 
 def _state(view: View) -> Table:
-    side = Table.grid(expand=True, padding=(0, 2))
-    side.add_column(ratio=3)
-    side.add_column(ratio=2)
+    side = Table.grid(padding=(0, 2 * _GAP))
     side.add_row(_processes(view), Group(_lanes(view), Text(), _uplink(view)))
     return side
 
 
 def _processes(view: View) -> Table:
-    table = Table(title=None, expand=True, box=None)
+    table = Table(box=None, pad_edge=False)
     table.add_column("process", no_wrap=True)
-    for heading in ("pid", "PSS MiB", "restarts"):
+    for heading in ("pid", "MiB", "restarts"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name in sorted(view.pids):
         restarts = view.restarts.get(name, 0)
@@ -68,7 +66,7 @@ def _processes(view: View) -> Table:
 
 
 def _lanes(view: View) -> Table:
-    table = Table(expand=True, box=None)
+    table = Table(box=None, pad_edge=False)
     table.add_column("lane", no_wrap=True)
     for heading in ("on disk", "at hub", "waiting"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -85,7 +83,7 @@ def _lanes(view: View) -> Table:
 
 def _uplink(view: View) -> Text:
     style = "green" if view.uplink == "up" else "bold red"
-    return Text(" uplink  ").append(view.uplink, style=style)
+    return Text("uplink  ").append(view.uplink, style=style)
 
 
 def _readings(view: View, console: Console) -> Panel:
