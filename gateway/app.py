@@ -28,10 +28,10 @@ def run(site: Path, only: str | None = None) -> int:
     """Compile the site file and run its units until SIGTERM or Ctrl-C; the exit status.
 
     With `only` ("core" or "sensors") this process becomes that unit. Raises ConfigError if the site
-    file is wrong; nothing was started then.
+    file is wrong or a gateway runs on it already; nothing was started then.
     """
     start_logging("run")
-    plan = compile_site(site)
+    plan = compile_site(site, UNITS if only is None else [only])
     if only is not None:
         os.execv(sys.executable, _command(UNITS[only], plan))  # noqa: S606  no shell is wanted
     die_with_parent()

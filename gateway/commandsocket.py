@@ -50,13 +50,16 @@ class CommandSocket:
             listener.bind(socket_path(self._path))
             self._path.chmod(0o600)
             listener.listen(_WAITING_MAX)
+            bound = self._path.stat().st_ino
             try:
                 while True:
                     client, _ = await loop.sock_accept(listener)
                     with client:
                         await self._serve_one(client)
             finally:
-                self._path.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):
+                    if self._path.stat().st_ino == bound:  # not that of a worker which took this one's place
+                        self._path.unlink()
 
     async def _serve_one(self, client: socket.socket) -> None:
         client.setblocking(False)

@@ -10,12 +10,14 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, TextIO
 
 from gateway.errors import ConfigError, GatewayError
 from gateway.log import say
 from gateway.plan import Plan, load_plan, parse_plan
+from gateway.unitlock import hold_units
 
 _TIMEOUT_S: Final = 120.0  # importing numpy and a model takes tens of seconds on a cold SD card
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
@@ -28,17 +30,19 @@ def compiled(site: Path) -> Plan:
     return parse_plan(printed, f"the plan of {site}")
 
 
-def compile_site(site: Path) -> Path:
+def compile_site(site: Path, units: Iterable[str] = ()) -> Path:
     """Compile a site file into its state folder, made if need be; the path of plan.json.
 
+    The locks of `units` are taken first, and held for as long as this process lives.
     Where the disk is too full for a new plan, the one of before stays, and a warning says so: a box
     that counts by yesterday's plan is better than none. Raises ConfigError with all that is wrong in
-    the site file, or if the state folder cannot be written.
+    the site file, if one of the units runs already, or if the state folder cannot be written.
     """
     plan = compiled(site)
     path = plan.state / "plan.json"
     try:
         plan.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        hold_units(plan.state, units)  # before anything that a running unit reads is changed
         plan.save(path)
     except OSError as error:
         if error.errno not in _FULL or not _is_plan(path):

@@ -17,6 +17,7 @@ from gateway import toml_keys
 from gateway.driver import Driver
 from gateway.errors import ConfigError, GatewayError
 from gateway.findings import Findings, SiteErrors
+from gateway.link import socket_path
 from gateway.plan import Plan, PortPlan, SensorPlan, SpoolPlan
 from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found, nearest, unknown
 from gateway.ports.url import SCHEMES, parse_port
@@ -86,7 +87,7 @@ class _Site:
         box = note.text(table, (), "box", 'give the box a name, like box = "elm-st-0042"')
         if box and not SENSOR_NAME.fullmatch(box):
             note.at_value(("box",), f"the box's name {_NAME_RULE}{_mended(box)}")
-        state = note.text(table, (), "state", 'name a folder it may write to, like state = "state"')
+        state = self._state(table)
         spool = self._spool(table.get("spool", {}))
         sensors = note.table(
             table.get("sensor", {}), ("sensor",), "write [sensor.NAME] and its keys below it"
@@ -99,12 +100,24 @@ class _Site:
             PortPlan(number, port.url, port.kind, tuple(port.sensors))
             for number, port in enumerate(self._ports.values())
         )
-        plan = Plan(box or "", Path(os.path.normpath(self._folder / (state or ""))), ports, spool)
+        plan = Plan(box or "", state, ports, spool)
         if len(json.dumps(plan.table()).encode()) > TABLE_MAX:
             note.at_key(
                 ("sensor",), f"the sensors' names and measures take over {TABLE_MAX} bytes; use two boxes"
             )
         return plan
+
+    def _state(self, table: Mapping[str, Any]) -> Path:
+        written = self._findings.text(
+            table, (), "state", 'name a folder it may write to, like state = "state"'
+        )
+        state = Path(os.path.normpath(self._folder / (written or "")))
+        if written:
+            try:
+                socket_path(state / "run" / f"port-{PORTS_MAX}.sock")  # the longest name in there
+            except ConfigError as error:
+                self._findings.at_value(("state",), str(error))
+        return state
 
     def _spool(self, written: Any) -> SpoolPlan:
         spool = self._findings.table(written, ("spool",), "write [spool] and its keys below it") or {}

@@ -124,6 +124,13 @@ def test_too_many_sensors_are_refused_before_the_hub_refuses_them(tmp_path):
     assert error == "site.toml:3:2: the sensors' names and measures take over 60000 bytes; use two boxes"
 
 
+def test_a_state_folder_too_deep_for_sockets_is_found_before_the_start(tmp_path):
+    room = 107 - len(f"{tmp_path}//run/port-255.sock")
+    assert read_site(write(tmp_path, f'box = "elm"\nstate = "{"s" * room}"\n'))
+    (error,) = errors_of(tmp_path, f'box = "elm"\nstate = "{"s" * (room + 1)}"\n')
+    assert error.startswith("site.toml:2:9: the state folder's path is too long for a socket")
+
+
 WORDS = st.sampled_from(
     ["box", "state", "sensor", "driver", "sds011", "throttle", "serial:usb-1a86:7523", "x y"]
 )

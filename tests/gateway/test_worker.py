@@ -329,6 +329,22 @@ async def test_commands_reach_the_device_and_leave_a_result(state: Path) -> None
 
 
 @in_loop
+async def test_a_worker_leaves_the_command_socket_of_the_one_that_took_its_place(state: Path) -> None:
+    plug = Plug(state / "device")
+    plan = one_port(state, f"serial:{plug.path}", "serial", sensor_plan(3, "lamp", Lamp))
+    core = Core(plan)
+    path = state / "run" / "port-0.sock"
+    async with working(plan) as worker:
+        await opened(worker)
+        path.unlink()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as other:
+            other.bind(str(path))
+    assert path.exists()
+    core.close()
+    plug.pull()
+
+
+@in_loop
 async def test_requests_that_make_no_sense_are_refused_in_words(state: Path) -> None:
     plug = Plug(state / "device")
     plan = one_port(state, f"serial:{plug.path}", "serial", sensor_plan(3, "lamp", Lamp))

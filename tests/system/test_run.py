@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from .rig import BOX, Pole, Process, until
+from .rig import BOX, Pole, Process, gateway, until
 from .test_box_storm import processes
 
 pytestmark = pytest.mark.slow
@@ -29,6 +29,20 @@ def test_a_dead_unit_starts_again_and_a_dead_parent_takes_its_units_along(pole: 
     until("both run again", lambda: len(processes(pole.plan).keys() - before.keys()) == 2)
     box.kill(signal.SIGKILL)
     until("no orphan stays", lambda: not processes(pole.plan))
+
+
+def test_a_second_run_is_refused_and_harms_nothing(pole: Pole, box: Process) -> None:
+    box.start()
+    pole.status()
+    before = processes(pole.plan)
+    plan = pole.plan.stat()
+    site = pole.folder / "site.toml"
+    site.write_text(site.read_text(encoding="utf-8") + "[spool]\n", encoding="utf-8")
+    for words in ([], ["--only", "core"], ["--only", "sensors"]):
+        said = gateway("run", str(site), *words, status=1)
+        assert said == f"a gateway already runs with the state folder {pole.state} (pid {box.pid}); stop it first\n"
+    assert (processes(pole.plan), pole.plan.stat()) == (before, plan)
+    assert box.kill(signal.SIGTERM) == 0
 
 
 def test_sigterm_stops_everything_with_status_0(pole: Pole, box: Process) -> None:
