@@ -179,8 +179,11 @@ def started_demo() -> Iterator[tuple[subprocess.Popen[str], dict[int, list[str]]
         try:
             assert demo.stderr is not None
             told = list(itertools.takewhile(lambda line: "box started" not in line, demo.stderr))
-            running = children(demo.pid)
-            assert running, "".join(told)
+            running: dict[int, list[str]] = {}
+            while sum("run" in words for words in running.values()) < 2:
+                # A process in the midst of its exec has no command line for an instant.
+                running = children(demo.pid)
+                assert running, "".join(told)
             yield demo, running
         finally:
             demo.terminate()
