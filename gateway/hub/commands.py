@@ -99,9 +99,11 @@ def _init(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from gateway.hub.run import RunningHub
     from gateway.log import start_logging
+    from gateway.process import die_with_parent
 
     folder = _folder(arguments)
     start_logging("hub")
+    die_with_parent()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
