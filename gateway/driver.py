@@ -93,9 +93,19 @@ class Driver:
 
     @classmethod
     def settings_type(cls) -> type[Settings]:
-        """The dataclass that the annotation `settings: X` names."""
-        hint = get_type_hints(cls).get("settings", Settings)
-        return hint if isinstance(hint, type) and issubclass(hint, Settings) else Settings
+        """The dataclass that the annotation `settings: X` names. Raises TypeError if X is something else."""
+        hint = get_type_hints(cls).get("settings", Any)
+        if hint is Any:
+            return Settings
+        if isinstance(hint, type) and issubclass(hint, Settings):
+            return hint
+        raise TypeError(f"{cls.__qualname__}: `settings: {hint}` must name a class derived from Settings")
+
+    @classmethod
+    def undeclared(cls, values: Values, measures: tuple[Measure, ...]) -> str:
+        """The error for values that neither `emits` nor these measures declare; empty if there is none."""
+        odd = values.keys() - {measure.name for measure in (*cls.emits, *measures)}
+        return f"decode gave {', '.join(sorted(odd))}, which its `emits` does not declare" if odd else ""
 
     @classmethod
     def measures(cls, settings: Settings) -> tuple[Measure, ...]:
@@ -132,6 +142,8 @@ def _check(cls: type[Driver]) -> None:
         raise TypeError(f"{name}: emits measures but has no decode()")
     if cls.accepts and cls.encode is Driver.encode:
         raise TypeError(f"{name}: accepts commands but has no encode()")
+    if "settings" in cls.__dict__:
+        raise TypeError(f"{name}: name the settings by their class, like settings: {name}Settings")
     settings = cls.settings_type()
     if not is_dataclass(settings) or not settings.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         raise TypeError(f"{name}: settings must be a frozen dataclass derived from Settings")

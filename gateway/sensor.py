@@ -52,8 +52,7 @@ class Sensor:
         if values is None:
             return
         if not values.keys() <= self._declared:
-            odd = ", ".join(sorted(values.keys() - self._declared))
-            raise TypeError(f"{self.plan.factory}.decode gave {odd}, which its `emits` does not declare")
+            raise TypeError(self.driver.undeclared(values, self.plan.measures))
         # A driver may be configured to emit fewer measures than it decodes.
         wanted = {m.name: values[m.name] for m in self.plan.measures if m.name in values}
         if wanted:

@@ -23,6 +23,7 @@ from typing import Any, Final
 from gateway.badframes import BadFrames
 from gateway.clock import SystemClock
 from gateway.commandsocket import CommandSocket
+from gateway.driverbug import blame, bugs_in
 from gateway.errors import BadFrame, ConfigError, PortGone
 from gateway.link import LinkClient
 from gateway.log import Condition, say, start_logging
@@ -153,6 +154,9 @@ class Worker:
                 self.counters["bad_frames"] += 1
                 self._bad.add(sensor.name, t_ns, frame)
                 _log.debug("%s: bad frame: %s", sensor.name, error)
+            except Exception as error:
+                blame(error, sensor.plan, self.counters["frames"])
+                raise
             if sensor.model_off and not was_off:
                 self._put_health(sensor, HealthCode.MODEL_OFF)
         self._heard_ns = max(self._heard_ns, _end_ns(t_ns, frame))
@@ -261,7 +265,9 @@ async def _run(plan: Plan, number: int, heartbeat_fd: int | None) -> None:
 
 
 def _log_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    _log.critical("a bug ended this worker; please report it", exc_info=(kind, error, trace))
+    del kind, trace
+    for text, bug in bugs_in(error):
+        _log.critical("%s", text, exc_info=bug)
 
 
 def main(arguments: list[str]) -> int:

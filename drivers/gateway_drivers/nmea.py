@@ -20,13 +20,16 @@ def sentence_in(frame: bytes) -> Any:
     """The sentence in a line, its checksum right; None if it is of a type nobody here needs."""
     start = frame.rfind(b"$")  # what was cut off before it by a restart or an overrun is lost anyway
     if start < 0:
-        if frame.startswith(b"!"):
-            return None  # AIS
+        if frame.startswith((b"!", b"#")):
+            return None  # AIS; a comment that somebody wrote into a log
         raise BadFrame("a line that is no NMEA 0183 sentence; if all are like it, check the line speed")
     try:
         sentence = pynmea2.parse(frame[start:].decode("ascii"), check=True)
     except pynmea2.SentenceTypeError:
         return None
+    except UnicodeDecodeError:
+        text = "a line with bytes that no NMEA 0183 sentence has; if many are, check the line speed"
+        raise BadFrame(text) from None
     except (ValueError, LookupError) as error:  # LookupError: pynmea2 on a maker's sentence without fields
         raise BadFrame(f"not a whole NMEA 0183 sentence: {error}") from error
     needed = isinstance(sentence, pynmea2.TalkerSentence) and sentence.sentence_type in NEEDED

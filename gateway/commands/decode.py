@@ -7,19 +7,22 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from traceback import extract_tb
+from shutil import copyfileobj
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from gateway.capture import is_capture
 from gateway.driver import Advertisement, BadFrame, Driver, Edge, SerialDriver, Values
+from gateway.driverbug import what_and_where
 from gateway.errors import ConfigError
 from gateway.framing import Framer, Framing
 from gateway.plugins import DRIVERS, Plugin, find
 from gateway.ports.replay import source_of
 from gateway.ports.url import ReplayOptions
 
-_BAD_SHOWN: Final = 5  # bad frames shown in full; the rest is only counted
+_BAD_SHOWN: Final = 5  # reasons for which frames were bad; the rest is only counted
 
 
 class Decode:
@@ -31,7 +34,9 @@ class Decode:
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """DRIVER FILE [--json] [--set KEY=VALUE]."""
         parser.add_argument("driver", metavar="DRIVER", help="`gateway drivers` lists them")
-        parser.add_argument("file", metavar="FILE", type=Path, help="a capture, raw bytes, or sound")
+        parser.add_argument(
+            "file", metavar="FILE", type=Path, help="a capture, raw bytes, or sound; - reads what is piped in"
+        )
         parser.add_argument("--json", action="store_true", help="one object a line")
         parser.add_argument(
             "--set", metavar="KEY=VALUE", action="append", default=[], help="a setting, as in the site file"
@@ -39,11 +44,10 @@ class Decode:
 
     def run(self, arguments: argparse.Namespace) -> int:
         """1 if there were frames and none of them was good."""
-        if not arguments.file.exists():
-            raise ConfigError(f"there is no file {arguments.file}")
         decoding = Decoding(find(DRIVERS, arguments.driver, "driver"), _settings(arguments.set))
-        for row in decoding.rows(arguments.file):
-            print(json.dumps(row) if arguments.json else decoding.text(row))
+        with _file_of(arguments.file) as path:
+            for row in decoding.rows(path):
+                print(json.dumps(row) if arguments.json else decoding.text(row))
         counts = decoding.counts
         print(
             f"{counts['frames']} frames: {counts['values']} with values, {counts['silent']} without, "
@@ -63,6 +67,7 @@ class Decoding:
         self._class: type[Driver] = plugin.load()
         self._drivers: dict[str, Driver] = {}
         self._counting = _Counting()
+        self._said: set[str] = set()
         self.counts: Counter[str] = Counter()
 
     def rows(self, path: Path) -> Iterator[dict[str, Any]]:
@@ -94,23 +99,28 @@ class Decoding:
 
     def _decoded(self, frame: Any) -> Values | None:
         try:
-            values = self._driver(frame).decode(frame)
+            driver = self._driver(frame)
+            values = driver.decode(frame)
         except BadFrame as error:
-            self.counts["bad"] += 1
-            if self.counts["bad"] <= _BAD_SHOWN:
-                print(f"frame {self.counts['frames']} is bad: {error}", file=sys.stderr)
+            self._tell_bad(str(error))
             return None
         except ConfigError:
             raise
         # The driver's own code: what else it raises is a bug in it, and its author wants the line.
         except Exception as error:
-            spot = extract_tb(error.__traceback__)[-1]
-            raise ConfigError(
-                f"{self._plugin} broke on frame {self.counts['frames']}: {type(error).__name__}: {error} "
-                f"({spot.filename}:{spot.lineno})"
-            ) from error
+            frames = self.counts["frames"]
+            raise ConfigError(f"{self._plugin} broke on frame {frames}: {what_and_where(error)}") from error
+        if values and (odd := driver.undeclared(values, driver.measures(driver.settings))):
+            raise ConfigError(f"{self._plugin} broke on frame {self.counts['frames']}: {odd}")
         self.counts["silent" if values is None else "values"] += 1
         return values
+
+    def _tell_bad(self, text: str) -> None:
+        """Count a bad frame, and say what is wrong with it unless the same was said already."""
+        self.counts["bad"] += 1
+        if text not in self._said and len(self._said) < _BAD_SHOWN:
+            self._said.add(text)
+            print(f"frame {self.counts['frames']} is bad: {text}", file=sys.stderr)
 
     def _framed(self) -> Driver:
         """A driver whose framing is watched, for cutting the file into frames."""
@@ -152,6 +162,25 @@ class _Counting:
     def skipped(self) -> int:
         """Bytes that were no part of a frame, half a frame at the end included."""
         return sum(framer.skipped + framer.held for framer in self._framers)
+
+
+@contextmanager
+def _file_of(path: Path) -> Iterator[Path]:
+    """The file itself, or a copy of a pipe's bytes: a file is opened several times, a pipe gives once."""
+    if str(path) != "-" and not path.is_fifo():
+        if not path.exists():
+            raise ConfigError(f"there is no file {path}")
+        yield path
+        return
+    with TemporaryDirectory(prefix="gateway-") as folder:
+        copy = Path(folder) / "piped"
+        with copy.open("wb") as out:
+            if str(path) == "-":
+                copyfileobj(sys.stdin.buffer, out)
+            else:
+                with path.open("rb") as pipe:
+                    copyfileobj(pipe, out)
+        yield copy
 
 
 def _origin(frame: Any) -> dict[str, str]:

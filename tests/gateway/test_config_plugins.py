@@ -89,6 +89,13 @@ BROKEN = {
     GOOD.replace('"1")', '"1", 1e-13)'): (
         "is broken: ValueError: resolution of measure 'lines' must lie in 1e-12..1e+09"
     ),
+    GOOD.replace("NoiseSettings(Settings)", "NoiseSettings"): (
+        "is broken: TypeError: Noise: `settings: <class 'acme_noise.NoiseSettings'>` must name a class "
+        "derived from Settings"
+    ),
+    GOOD.replace("settings: NoiseSettings", "settings = NoiseSettings()"): (
+        "is broken: TypeError: Noise: name the settings by their class, like settings: NoiseSettings"
+    ),
     GOOD.replace("gain: float", "port: float"): (
         "is broken: it has a setting named 'port', a word of the site file"
     ),

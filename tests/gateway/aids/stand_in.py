@@ -28,7 +28,7 @@ class Core:
         )
         self._server.start()
 
-    def _put(self, peer: Peer, lane: int, first_n: int, items: list[Item]) -> None:
+    def _put(self, peer: Peer, lane: int, first_n: int, items: list[Item]) -> bool:
         kept = self._kept.setdefault(peer.incarnation, {})
         for n, (t_ns, packed) in enumerate(items, first_n):
             if self._keeps and n <= kept.get(lane, 0):
@@ -39,6 +39,7 @@ class Core:
             kept[lane] = first_n + len(items) - 1
             peer.kept(lane, kept[lane])
         self._came.set()
+        return True
 
     async def until(self, enough: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
         """Wait until the records are enough; all of them."""

@@ -1,0 +1,43 @@
+"""A bug in a driver, in one line that its author can use: which driver, on which frame, what, and where.
+
+Like this:
+    'wv7' of acme-wv7 1.0 broke on frame 7: ZeroDivisionError: division by zero (/home/a/wv7.py:23)
+"""
+
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from traceback import extract_tb
+
+from gateway.plan import SensorPlan
+
+_NOT_BLAMED = "a bug ended this worker, please report it"
+
+
+def blame(error: Exception, sensor: SensorPlan, frame: int) -> None:
+    """Note on an exception whose driver raised it, on which frame of this process."""
+    error.add_note(f"{_named(sensor)} broke on frame {frame}")
+
+
+def bugs_in(error: BaseException) -> Iterator[tuple[str, BaseException]]:
+    """What is inside all the groups around it: the line to log, and the exception with its own trace."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from bugs_in(each)
+    else:
+        who = next(iter(getattr(error, "__notes__", ())), _NOT_BLAMED)
+        yield f"{who}: {what_and_where(error)}", error
+
+
+def what_and_where(error: BaseException) -> str:
+    """Type and text of an exception, and the file and line that raised it."""
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    spots = extract_tb(error.__traceback__)
+    return f"{said} ({spots[-1].filename}:{spots[-1].lineno})" if spots else said
+
+
+def _named(sensor: SensorPlan) -> str:
+    """The driver and the distribution it came with; they are looked up here because only a bug needs them."""
+    for point in entry_points(group="gateway.drivers", name=sensor.driver):
+        if point.dist is not None and point.value == sensor.factory:
+            return f"{sensor.driver!r} of {point.dist.name} {point.dist.version}"
+    return f"{sensor.driver!r} ({sensor.factory})"
