@@ -63,6 +63,8 @@ def parse_port(text: str) -> PortUrl:
     scheme, colon, rest = text.partition(":")
     if not colon or scheme not in SCHEMES:
         raise ConfigError(f"port {text!r} does not begin with one of {', '.join(s + ':' for s in SCHEMES)}")
+    if scheme == "serial" and "?" in rest:
+        raise ConfigError(f"port {text!r}: a serial port takes no options; its driver sets the line")
     options: dict[str, str] = {}
     place, _, query = rest.partition("?") if scheme == "replay" else (rest, "", "")
     for pair in query.split("&") if query else ():

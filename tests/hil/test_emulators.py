@@ -27,7 +27,17 @@ from gateway_drivers.relay_lamp import RelayLamp as RelayLampDriver
 from gateway_drivers.relay_lamp import RelayLampSettings
 from gateway_drivers.sds011 import Sds011 as Sds011Driver
 from gateway_hil.emulators import BthomeThermometer, Gnss, Gy39, RelayLamp, Sds011, SerialEmulator
+from gateway_hil.emulators.__main__ import main
 from gateway_hil.emulators.bthome import write_capture
+
+
+def test_help_lists_every_emulator(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(f"\n    {name} " in shown for name in ("gnss", "gy39", "relay-lamp", "sds011", "bthome"))
+
 
 LIMIT_S = 5.0  # for what must come; what must not come is waited for much less
 

@@ -40,7 +40,8 @@ def test_a_second_run_is_refused_and_harms_nothing(pole: Pole, box: Process) -> 
     site.write_text(site.read_text(encoding="utf-8") + "[spool]\n", encoding="utf-8")
     for words in ([], ["--only", "core"], ["--only", "sensors"]):
         said = gateway("run", str(site), *words, status=1)
-        assert said == f"a gateway already runs with the state folder {pole.state} (pid {box.pid}); stop it first\n"
+        text = f"a gateway already runs with the state folder {pole.state} (pid {box.pid}); stop it first\n"
+        assert said == text
     assert (processes(pole.plan), pole.plan.stat()) == (before, plan)
     assert box.kill(signal.SIGTERM) == 0
 

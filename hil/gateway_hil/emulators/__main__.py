@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from gateway_hil.emulators import SERIAL, BthomeThermometer
+from gateway_hil.emulators import SERIAL, BthomeThermometer, SerialEmulator
 from gateway_hil.emulators.bthome import write_capture
 
 
@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gateway_hil.emulators", description=__doc__)
     kinds = parser.add_subparsers(dest="emulator", required=True)
     for name, kind in SERIAL.items():
-        one = kinds.add_parser(name, help=(kind.__doc__ or "").partition("\n")[0])
+        one = kinds.add_parser(name, help=_summary(kind))
         one.add_argument(
             "--link", type=Path, help="where to offer the serial port (default: a temporary path)"
         )
@@ -35,6 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+
+
+def _summary(kind: type[SerialEmulator]) -> str:
+    """The first line of a docstring, as argparse wants it: it takes a lone % for one of its own."""
+    return (kind.__doc__ or "").partition("\n")[0].replace("%", "%%")
 
 
 def _serve(chosen: argparse.Namespace) -> int:
