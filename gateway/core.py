@@ -142,7 +142,11 @@ class Core:
         self._anchored = now
         self._own_n += 1
         if now.source is ClockSource.NONE:
-            say(_log, logging.WARNING, "the wall clock was never set; records wait for an anchor to be dated")
+            say(
+                _log,
+                logging.WARNING,
+                "nothing says that the wall clock is right; records are dated when something does",
+            )
 
     def _check_threads(self) -> None:
         """Raises SpoolError if a thread died: a core that looks well but sends nothing is worse than none."""
