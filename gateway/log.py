@@ -1,4 +1,7 @@
-"""Logging: one JSON object a line on stderr; a thing is said once when it breaks and once when it heals."""
+"""Logging on stderr: a JSON object a line, or plain text where stderr is a terminal.
+
+A thing is said once when it breaks and once when it heals.
+"""
 
 import json
 import logging
@@ -29,10 +32,30 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+class _PlainLines(logging.Formatter):
+    """`HH:MM:SS unit  text  fact=value`, local time, for whoever sits there; tables are left out."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = getattr(record, "facts", {}).items()
+        shown = [f"{name}={fact}" for name, fact in facts if not isinstance(fact, dict | list | tuple)]
+        text = "  ".join([record.getMessage(), *shown])
+        # What a stranger sent may be in it, and must not steer the terminal.
+        text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+        line = f"{time.strftime('%H:%M:%S')} {self._unit:<10}  {text}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
 def start_logging(unit: str) -> None:
-    """Send this process's log lines to stderr as JSON, from the level in GATEWAY_LOG (default INFO)."""
+    """Send this process's log lines to stderr, from the level in GATEWAY_LOG (default INFO).
+
+    As JSON, which journald, files and pipes get; as plain lines where stderr is a terminal.
+    """
     out = logging.StreamHandler(sys.stderr)
-    out.setFormatter(_JsonLines(unit))
+    out.setFormatter(_PlainLines(unit) if sys.stderr.isatty() else _JsonLines(unit))
     root = logging.getLogger()
     root.handlers[:] = [out]
     root.setLevel(_LEVELS.get(os.environ.get("GATEWAY_LOG", "INFO").upper(), logging.INFO))
