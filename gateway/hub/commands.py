@@ -129,6 +129,7 @@ def _token(arguments: argparse.Namespace) -> int:
     line = f"gateway enrol {folder.address()} {show_token(token)}"
     if arguments.box is not None:
         line += f" --box {arguments.box}"
+    line += " --site pole/site.toml"
     if arguments.json:
         plain = {
             "hub": str(folder.address()),
@@ -138,7 +139,7 @@ def _token(arguments: argparse.Namespace) -> int:
         }
         print(json.dumps(plain))
     else:
-        print(f"# run this on the box, once, within {arguments.ttl}:")
+        print(f"# run this on the box, once, within {arguments.ttl}; name its own site file:")
         print(line)
     return 0
 
@@ -177,17 +178,20 @@ def _revoke(arguments: argparse.Namespace) -> int:
 def _tail(arguments: argparse.Namespace) -> int:
     from gateway.hub.query import follow
 
-    _show(follow(_folder(arguments), arguments.from_start), arguments.json)
+    folder = _folder(arguments)
+    _show(folder, follow(folder, arguments.from_start), arguments.json)
     return 0
 
 
 def _query(arguments: argparse.Namespace) -> int:
-    from gateway.hub.query import Filter, find, parse_since, up_to_date
+    from gateway.hub.query import Filter, check_names, find, parse_since, up_to_date
 
     folder = _folder(arguments)
     since_ns = None if arguments.since is None else parse_since(arguments.since)
     up_to_date(folder)
-    _show(find(folder, Filter(arguments.box, arguments.sensor, arguments.kind, since_ns)), arguments.json)
+    wanted = Filter(arguments.box, arguments.sensor, arguments.kind, since_ns)
+    if not _show(folder, find(folder, wanted), arguments.json):
+        check_names(folder, wanted)  # only now: naming all that is there takes long where there is much
     return 0
 
 
@@ -217,11 +221,15 @@ def _print_account(account: "Account") -> None:
     print("balanced" if account.balanced else "NOT BALANCED")
 
 
-def _show(records: Iterable[dict[str, Any]], as_json: bool) -> None:
-    from gateway.hub.query import line
+def _show(folder: "HubFolder", records: Iterable[dict[str, Any]], as_json: bool) -> int:
+    """Print them as they come; how many there were."""
+    from gateway.hub.lines import Lines
 
+    lines, count = Lines(folder.journal), 0
     for record in records:
-        print(json.dumps(record) if as_json else line(record), flush=True)
+        print(json.dumps(record) if as_json else lines.line(record), flush=True)
+        count += 1
+    return count
 
 
 def _online(folder: "HubFolder") -> set[str]:

@@ -30,6 +30,7 @@ from gateway.errors import ConfigError, HubError
 from gateway.keys import is_curve_key, read_private_json, write_private_json
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_ENDING_S: Final = 0.5
 _BIND: Final = re.compile(r"tcp://[^/\s]+:[0-9]+")
 
 
@@ -95,21 +96,28 @@ class HubFolder:
         return HubAddress(self.endpoint, self.keys().curve_public)
 
     @contextmanager
-    def locked(self, wait_s: float = 0.0) -> Iterator[None]:
-        """Hold the folder as the process that runs the hub or, without one, brings its index up to date.
+    def locked(self, wait_s: float = 0.0, *, runs: bool = False) -> Iterator[None]:
+        """Hold the folder as the process that runs the hub (`runs`) or that brings its index up to date.
 
-        Raises HubError if another process still holds it after `wait_s`.
+        Raises HubError if another process still holds it after `wait_s`; a running hub, whose pid is
+        in the file, is waited for no longer than it may take to end.
         """
-        until = time.monotonic() + wait_s
-        with (self.path / "run.lock").open("a") as file:
+        began = time.monotonic()
+        with (self.path / "run.lock").open("a+b", buffering=0) as file:
             while True:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    if time.monotonic() >= until:
-                        raise HubError(f"a hub is already running in {self.path}; stop it first") from None
+                    pid = os.pread(file.fileno(), 20, 0).decode(errors="replace").strip()
+                    if time.monotonic() - began >= (min(wait_s, _ENDING_S) if pid else wait_s):
+                        who = f" (pid {pid})" if pid else ""
+                        text = f"a hub is already running in {self.path}{who}; stop it first"
+                        raise HubError(text) from None
                     time.sleep(0.05)
+            file.truncate(0)
+            if runs:
+                file.write(f"{os.getpid()}\n".encode())
             yield
 
 

@@ -1,4 +1,4 @@
-"""Reading the index: records and gaps as plain dicts and as lines for people. Never writes.
+"""Reading the index: records and gaps as plain dicts. Never writes.
 
 Works beside a running hub and without one; then whoever asks first applies what the journal still
 holds (`up_to_date`).
@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,12 +18,15 @@ from gateway.clock import ClockSource
 from gateway.errors import ConfigError, HubError
 from gateway.hub.folder import HubFolder
 from gateway.hub.index import catch_up_alone
-from gateway.reading import Lane
+from gateway.hub.registry import Registry
+from gateway.plugins import unknown
+from gateway.reading import Kind, Lane
 from gateway.stage import seconds
 
 _WAIT_S: Final = 10.0
 _TAIL_POLL_S: Final = 0.05
 _AT_ONCE: Final = 512
+KINDS: Final = tuple(kind.name.lower() for kind in Kind if kind is not Kind.GAP)  # gaps stand in no record
 _COLUMNS: Final = (
     "box, epoch, lane, seq, kind, sensor, t_wall_ns, clock, clock_error_us, boot, t_mono_ns, received_ns,"
     " incarnation, n, body"
@@ -134,16 +137,20 @@ def parse_since(text: str) -> int:
     return int((moment if moment.tzinfo else moment.astimezone()).timestamp() * 1e9)
 
 
-def line(plain: dict[str, Any]) -> str:
-    """A record or gap for people: time, box, sensor, kind, and what it says."""
-    if plain["kind"] == "gap":
-        span = f"lane {plain['lane']}: {plain['first']}..{plain['last']} lost ({plain['reason']})"
-        return f"{_when(plain['received_ns'])}  {plain['box']}  -  gap  {span}"
-    said = {k: v for k, v in plain["body"].items() if v is not None}
-    shown = said.pop("values", said)
-    text = " ".join(f"{name}={value}" for name, value in shown.items() if value is not None)
-    unsure = "?" if plain["clock"] == "none" else ""
-    return f"{_when(plain['t_wall_ns'])}{unsure}  {plain['box']}  {plain['sensor']}  {plain['kind']}  {text}"
+def check_names(folder: HubFolder, wanted: Filter) -> None:
+    """Raise ConfigError if no record can ever fit: a kind, box or sensor that is not known here."""
+    if wanted.kind is not None and wanted.kind not in KINDS:
+        raise ConfigError(unknown("kind of record", wanted.kind, KINDS))
+    if not folder.index.exists():
+        return
+    with closing(read_only(folder.index)) as db:
+        sensors = {each for (each,) in db.execute("SELECT DISTINCT sensor FROM records")}
+        boxes = {each for (each,) in db.execute("SELECT DISTINCT box FROM records")}
+    with closing(Registry(folder.registry)) as registry:
+        boxes |= {entry.name for entry in registry.boxes()}
+    for what, name, names in (("box", wanted.box, boxes), ("sensor", wanted.sensor, sensors)):
+        if name is not None and name not in names:
+            raise ConfigError(unknown(what, name, names))
 
 
 def _record(row: tuple[Any, ...]) -> dict[str, Any]:
@@ -170,11 +177,6 @@ def _gap(row: tuple[Any, ...]) -> dict[str, Any]:
         "counts": json.loads(counts),
         "received_ns": received_ns,
     }
-
-
-def _when(wall_ns: int) -> str:
-    moment = datetime.fromtimestamp(wall_ns / 1e9, UTC)
-    return moment.isoformat(sep=" ", timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _wait_for(folder: HubFolder) -> int:

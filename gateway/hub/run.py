@@ -38,7 +38,7 @@ class RunningHub:
         self._keys = folder.keys()
         self._opened = ExitStack()
         try:
-            self._opened.enter_context(folder.locked(_LOCK_WAIT_S))
+            self._opened.enter_context(folder.locked(_LOCK_WAIT_S, runs=True))
             self._start(heartbeat_s)
         except BaseException:
             self.close()

@@ -1,7 +1,9 @@
 """`gateway hub ...` as people type it."""
 
 import json
+import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -90,7 +92,7 @@ def test_keys_open_to_others_are_refused_with_the_line_that_mends_it(say: Say, f
 def test_token_prints_the_line_to_type_on_the_box(say: Say, folder: HubFolder) -> None:
     _, out, _ = say("token", "--box", "elm-1", "--ttl", "30 min")
     gateway, enrol, address, token, *box = out.splitlines()[-1].split()
-    assert (gateway, enrol, box) == ("gateway", "enrol", ["--box", "elm-1"])
+    assert (gateway, enrol, box) == ("gateway", "enrol", ["--box", "elm-1", "--site", "pole/site.toml"])
     assert parse_address(address) == folder.address()
     assert parse_token(token)
     _, out, _ = say("token", "--json")
@@ -112,11 +114,57 @@ def test_query_and_audit_work_without_a_running_hub(say: Say, folder: HubFolder)
     assert status == 0
     assert [json.loads(line)["seq"] for line in out.splitlines()] == [1, 2, 3]
     _, out, _ = say("query", "--kind", "reading")
-    assert "elm-1  air  reading  pm2_5=0.1" in out.splitlines()[0]
+    assert out.splitlines()[0].endswith("  elm-1  air  reading  pm2_5 0.1 ug/m3")
     status, out, _ = say("audit", "elm-1", "--json")
     assert status == 0
     assert json.loads(out)["lanes"][0]["declared_gaps"] == 7
     assert say("audit", "elm-1")[1].endswith("balanced\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--kind", "bogus"), "there is no kind of record 'bogus'; choose from anchor, event, health,"),
+        (("--kind", "readings"), "did you mean 'reading'?"),
+        (("--box", "elm-11"), "there is no box 'elm-11'; did you mean 'elm-1'?"),
+        (("--sensor", "ear"), "there is no sensor 'ear'; did you mean 'air'?"),
+    ],
+)
+def test_a_query_for_what_is_not_known_is_a_mistake(
+    say: Say, folder: HubFolder, words: tuple[str, ...], complaint: str
+) -> None:
+    _fill(folder)
+    status, out, err = say("query", *words)
+    assert (status, out) == (1, "")
+    assert complaint in err
+
+
+def test_a_query_that_finds_nothing_of_what_is_known_is_none(say: Say, folder: HubFolder) -> None:
+    _fill(folder)
+    enlist(folder, "elm-2").close()
+    for words in (("--box", "elm-2"), ("--kind", "event"), ("--since", "2100-01-01")):
+        assert say("query", *words) == (0, "", "")
+
+
+def test_a_second_hub_is_refused_at_once(say: Say, folder: HubFolder) -> None:
+    with folder.locked(runs=True):
+        began = time.monotonic()
+        status, _, err = say("run")
+        assert time.monotonic() - began < 1
+    assert status == 1
+    assert err == f"a hub is already running in {folder.path} (pid {os.getpid()}); stop it first\n"
+
+
+def test_a_hub_waits_for_a_query_that_brings_the_index_up_to_date(folder: HubFolder) -> None:
+    with folder.locked(runs=True):
+        pass  # and was killed: its pid is in the file
+    asking = folder.locked()
+    asking.__enter__()
+    ends = threading.Timer(0.7, asking.__exit__, (None, None, None))
+    ends.start()
+    with folder.locked(5.0, runs=True):
+        pass
+    ends.join()
 
 
 def test_audit_that_does_not_balance_exits_1(say: Say, folder: HubFolder) -> None:

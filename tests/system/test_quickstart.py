@@ -135,7 +135,7 @@ def test_the_readmes_quickstart_brings_a_position_to_the_hub(machines: tuple[Mac
         running.enter_context(box.started(run_box))
         shown = until(
             "a position at the hub",
-            lambda: re.search(r"gps +reading .*lat=40\.\d+ lon=-79\.\d+", tailed.read_text()),
+            lambda: re.search(r"gps +reading .*lat 40\.\d+ deg  lon -79\.\d+ deg", tailed.read_text()),
         )
         assert "elm-st-0042" in shown.string
 
