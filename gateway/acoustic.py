@@ -7,13 +7,13 @@ Sound stays in this process, in memory, for as long as the window is: what leave
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from gateway.bundle import find_bundle, load_bundle, read_manifest
+from gateway.bundle import Manifest, find_bundle, load_bundle, read_manifest
 from gateway.errors import BundleError
 from gateway.features import as_sound, resample
 from gateway.inference import load_runner
@@ -238,6 +238,16 @@ class Model(Stage):
         """What its events may be called. Raises BundleError."""
         return read_manifest(find_bundle(settings.bundle)).labels
 
+    @classmethod
+    def misfit(cls, settings: ModelSettings, before: Mapping[str, Any]) -> str:
+        """A window shorter than the network's would only show at the first bang. Raises BundleError."""
+        need, window = read_manifest(find_bundle(settings.bundle)), before.get("window")
+        if not isinstance(window, WindowSettings):
+            return ""  # somebody else's stage cuts; what it gives is seen when it gives it
+        wanted_ms = (need.before_ms, need.after_ms)
+        lacks_s = max(ms / 1000 - given_s for ms, given_s in zip(wanted_ms, window.seconds(), strict=True))
+        return _short_window(need) if lacks_s > _NEED_SLACK_S else ""
+
     def feed(self, item: Cut) -> Iterator[Event]:
         """Judge one bang."""
         scores = self.scores(item)
@@ -265,10 +275,7 @@ class Model(Stage):
         first = round(item.before * shape.rate_hz / item.rate_hz) - need.before_ms * shape.rate_hz // 1000
         missing = max(-first, first + shape.samples - len(sound), 0)
         if missing > _NEED_SLACK_S * shape.rate_hz:
-            raise BundleError(
-                f"{self.sensor}: model {need.name} needs more sound than the window gives; "
-                f'write window = "{need.before_ms} ms / {need.after_ms} ms"'
-            )
+            raise BundleError(f"{self.sensor}: {_short_window(need)}")
         if missing:  # rounding at odd sample rates
             sound, first = np.pad(sound, missing, "edge"), first + missing
         picture = shape.picture(sound[first : first + shape.samples])
@@ -284,6 +291,11 @@ class Model(Stage):
                 return False
         self._last[label] = (cut.t_ns, cut.level)
         return True
+
+
+def _short_window(need: Manifest) -> str:
+    wanted = f'window = "{need.before_ms} ms / {need.after_ms} ms"'
+    return f"model {need.name} needs more sound than the window gives; write {wanted}"
 
 
 def _count(span_s: float, rate_hz: int) -> int:

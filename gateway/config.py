@@ -45,7 +45,8 @@ def read_site(path: Path) -> Plan:
         with path.open("rb") as file:
             raw = file.read(FILE_MAX + 1)
     except OSError as error:
-        text = f"the site file cannot be read: {error.strerror}; `gateway init` makes a new one"
+        mend = "; `gateway init` makes a new one" if isinstance(error, FileNotFoundError) else ""
+        text = f"the site file cannot be read: {error.strerror}{mend}"
         raise ConfigError(text, str(path)) from None
     if len(raw) > FILE_MAX:
         raise ConfigError(f"over {FILE_MAX} bytes; is this the site file?", str(path))
@@ -218,7 +219,7 @@ class _Site:
             other = port.users[0]
             self._findings.at_value(
                 path,
-                f"a serial port has one sensor, and {other!r} already hangs on {text}; name another port",
+                f"a port of a serial device has one sensor, and {other!r} hangs on {text}; name another port",
             )
             return None
         if (port.kind, port.shape) != (driver.kind, shape):

@@ -53,6 +53,9 @@ class Findings:
         value = table[key]
         if isinstance(value, str) and value and value.isprintable():
             return value
+        if value == "":
+            self.at_value((*path, key), f"{key} is empty: {otherwise}")
+            return None
         self.at_value((*path, key), f"{key} must be text in quotes, not {shown(value)}")
         return None
 

@@ -6,7 +6,11 @@ first. An interpreter belongs to one thread; `run` releases the GIL while it com
 """
 
 import importlib
+import logging
+import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
@@ -23,6 +27,7 @@ _RUNTIMES: Final = (
     ("ai_edge_litert.interpreter", "ai-edge-litert"),
     ("tflite_runtime.interpreter", "tflite-runtime"),
 )
+_log = logging.getLogger("inference")
 _PICTURE_TOLERANCE: Final = 0.01  # of -1..1, i.e. 0.3 dB: what another libm or FFT may differ by
 
 
@@ -60,8 +65,9 @@ class Runner:
         factory, self._runtime = _interpreter_class()
         self._model = model  # the interpreter reads from these bytes for as long as it lives
         try:
-            self._interpreter = factory(model_content=model, num_threads=1)
-            self._interpreter.allocate_tensors()
+            with _native_output_to_log():
+                self._interpreter = factory(model_content=model, num_threads=1)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise BundleError(f"{self._runtime} refuses the model: {_first_line(error)}") from error
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
@@ -121,6 +127,22 @@ def load_runner(bundle: Bundle) -> Runner:
                 f"with {runner.info().runtime}; this runtime computes it wrong"
             )
     return runner
+
+
+@contextmanager
+def _native_output_to_log() -> Iterator[None]:
+    """The runtimes greet with lines on file descriptor 2 that no setting stops; to the log with them."""
+    stderr = os.dup(2)
+    with os.fdopen(os.memfd_create("runtime"), "w+b") as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            said.seek(0)
+            for line in said.read().decode(errors="replace").splitlines():
+                _log.debug("%s", line)
 
 
 def _interpreter_class() -> tuple[Any, str]:

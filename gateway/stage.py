@@ -58,6 +58,15 @@ class Stage:
         del settings
         return ()
 
+    @classmethod
+    def misfit(cls, settings: Any, before: Mapping[str, Any]) -> str:
+        """Why it cannot work behind the stages of these names and settings; empty if it can.
+
+        Asked when the site file is compiled.
+        """
+        del settings, before
+        return ""
+
     def feed(self, item: Any) -> Iterator[Any]:
         """Take one item, yield what is left of it (nothing, itself, or something smaller)."""
         yield item

@@ -30,14 +30,18 @@ class StageList:
 
     def read(self, written: Any, path: Path, kind: str) -> tuple[tuple[StagePlan, ...], tuple[str, ...]]:
         """The stages of a sensor on a port of that kind, and the labels their events may carry."""
-        if not isinstance(written, list) or not all(isinstance(each, dict) and each for each in written):
+        if not isinstance(written, list) or not all(isinstance(each, dict) for each in written):
             text = f'stages must be a list like [{{ throttle = "10 s" }}], not {shown(written)}'
             self._findings.at_value(path, text)
             return (), ()
         flowing = {"Reading"} | _FLOWS.get(kind, set())
         labels: dict[str, None] = {}
         plans = []
+        before: dict[str, Any] = {}  # settings of the stages above, by name
         for index, entry in enumerate(written):
+            if not entry:
+                self._findings.at_value((*path, index), "an empty stage; name one in it, or leave it out")
+                continue
             name = next((key for key in entry if key in self._plugins), next(iter(entry)))
             try:
                 plugin, stage = self._stage(name)
@@ -46,7 +50,7 @@ class StageList:
                 self._findings.at_key((*path, index, name), str(error))
                 continue
             flowing |= {stage.gives} if stage.gives else set()
-            found = self._entry(entry, (*path, index), name, plugin, stage)
+            found = self._entry(entry, (*path, index), name, plugin, stage, before)
             if found is not None:
                 plans.append(found[0])
                 labels |= dict.fromkeys(found[1])
@@ -62,7 +66,13 @@ class StageList:
         return plugin, stage
 
     def _entry(
-        self, entry: Mapping[str, Any], path: Path, name: str, plugin: Plugin, stage: type[Stage]
+        self,
+        entry: Mapping[str, Any],
+        path: Path,
+        name: str,
+        plugin: Plugin,
+        stage: type[Stage],
+        before: dict[str, Any],
     ) -> tuple[StagePlan, tuple[str, ...]] | None:
         names = [f.name for f in fields(stage.settings_type)]
         first = names[0] if names else name
@@ -83,12 +93,15 @@ class StageList:
                 labels = tuple(stage.labels(checked.settings)) if isinstance(checked, Checked) else ()
                 if any(not NAME.fullmatch(label) for label in labels):
                     raise ConfigError(f"{plugin} is broken: its labels must be snake_case names")
+                if isinstance(checked, Checked) and (misfit := stage.misfit(checked.settings, before)):
+                    raise ConfigError(misfit)
         except GatewayError as error:  # an unknown bundle, say, or a damaged one
             self._findings.at_value((*path, name), str(error))
             return None
         if not isinstance(checked, Checked):
             self._findings.add(path, checked)
             return None
+        before[name] = checked.settings
         return StagePlan(plugin.factory, checked.plain), labels
 
     def _check_fed(self, name: str, stage: type[Stage], flowing: set[str], kind: str) -> None:

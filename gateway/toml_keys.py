@@ -5,6 +5,7 @@ already accepted, follows keys through tables, dotted keys, inline tables, array
 tables, and notes the place of each. It reads no values; it only finds where they begin and end.
 """
 
+import ast
 import re
 import tomllib
 from bisect import bisect_right
@@ -29,6 +30,12 @@ _STRINGS: Final = (
 )
 _COORDINATES: Final = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL)
 _AT_END: Final = re.compile(r"(.*) \(at end of document\)", re.DOTALL)
+_NAMES_A_TABLE: Final = re.compile(r"Cannot (declare|mutate immutable namespace) (\(.*\))(?: twice)?")
+_PLAINER: Final = {
+    "Illegal character '\\n'": "a text lacks its second quote",
+    'Expected "\'"': "a text lacks its second quote",
+    "Unescaped '\\' in a string": "a lone backslash; write two, or use single quotes",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +99,25 @@ def locate(text: str, name: str = "") -> Places:
 
 def _syntax_error(text: str, source: str, name: str) -> ConfigError:
     if match := _COORDINATES.fullmatch(text):
-        return ConfigError(f"not TOML: {_lower(match[1])}", f"{name}:{match[2]}:{match[3]}")
+        line = source.split("\n")[int(match[2]) - 1]
+        return ConfigError(f"not TOML: {_reworded(match[1], line)}", f"{name}:{match[2]}:{match[3]}")
     match = _AT_END.fullmatch(text)
     place = _place(source, len(source))
     where = f"{name}:{place.line}:{place.column}"
-    return ConfigError(f"not TOML: {_lower(match[1])}, where the file ends" if match else text, where)
+    return ConfigError(f"not TOML: {_reworded(match[1], '')}, where the file ends" if match else text, where)
 
 
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _reworded(text: str, line: str) -> str:
+    """An error of tomllib without the Python in it; `line` is the line it is about."""
+    if match := _NAMES_A_TABLE.fullmatch(text):
+        table = ".".join(ast.literal_eval(match[2]))
+        if match[1] == "declare":
+            return f"[{table}] is there already; rename one, or join them"
+        return f"{table!r} is a list or in braces above; nothing can be added here"
+    if text == "Cannot overwrite a value":
+        key = line.strip("[] ") if line.lstrip().startswith("[") else line.partition("=")[0].strip()
+        return f"{key!r} is there already; leave one out"
+    return _PLAINER.get(text, text[:1].lower() + text[1:])
 
 
 def _place(text: str, at: int) -> Place:

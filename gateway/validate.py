@@ -30,11 +30,11 @@ _TYPES: Final[Mapping[str, str]] = {
     "dataclass_type": "must be a table",
 }
 _BOUNDS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
-    "greater_than": lambda ctx: f"must be above {ctx['gt']:g}",
-    "greater_than_equal": lambda ctx: f"must be {ctx['ge']:g} or more",
-    "less_than": lambda ctx: f"must be below {ctx['lt']:g}",
-    "less_than_equal": lambda ctx: f"must be {ctx['le']:g} or less",
-    "multiple_of": lambda ctx: f"must be a multiple of {ctx['multiple_of']:g}",
+    "greater_than": lambda ctx: f"must be above {ctx['gt']:.12g}",
+    "greater_than_equal": lambda ctx: f"must be {ctx['ge']:.12g} or more",
+    "less_than": lambda ctx: f"must be below {ctx['lt']:.12g}",
+    "less_than_equal": lambda ctx: f"must be {ctx['le']:.12g} or less",
+    "multiple_of": lambda ctx: f"must be a multiple of {ctx['multiple_of']:.12g}",
     "literal_error": lambda ctx: f"must be {ctx['expected']}",
     "enum": lambda ctx: f"must be {ctx['expected']}",
     "string_pattern_mismatch": lambda ctx: f"must look like {ctx['pattern']}",

@@ -9,8 +9,11 @@ from typing import Final
 
 from gateway.commands.scan import proposal
 from gateway.errors import ConfigError
+from gateway.link import socket_path
 from gateway.ports.adapters import adapters
 from gateway.reading import SENSOR_NAME
+
+_LONGEST: Final = "port-255.sock"  # of the names in state/run
 
 _STARTER: Final = Template("""\
 # The site file of one box: what hangs on it, and what to do with it.
@@ -40,8 +43,8 @@ state = "state"   # its own folder for keys and records; relative paths start at
 # [sensor.mic-north]
 # driver = "microphone"
 # port   = "replay:street.flac?speed=1"
-# stages = [{ onset = "12 dB" }, { window = "250 ms / 500 ms" }, { model = "shot-v1" }, { throttle = "10 s" }]
-#
+# stages = [{ throttle = "10 s" }, { onset = "12 dB" }, { window = "250 ms / 500 ms" }, { model = "shot-v1" }]
+#                                             throttle is for readings (the level); every event passes
 # Secrets never stand in this file. A setting that is one refers to it: "file:/path" or "env:NAME".
 $adapters""")
 
@@ -60,19 +63,23 @@ class Init:
         parser.add_argument("--box", help="the box's name (default: made from this computer's name)")
 
     def run(self, arguments: argparse.Namespace) -> int:
-        """Refuses to overwrite a site file."""
+        """Refuses to overwrite a site file, and a folder too deep for the sockets of a running box."""
         box = arguments.box or _box_name(socket.gethostname())
         if not SENSOR_NAME.fullmatch(box):
             raise ConfigError(f"box name {box!r} must be 1 to 32 of a-z, 0-9 and -, and begin with a letter")
         folder: Path = arguments.folder
         site, state = folder / "site.toml", folder / "state"
-        folder.mkdir(parents=True, exist_ok=True)
+        socket_path(state.absolute() / "run" / _LONGEST)
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             with site.open("x", encoding="utf-8") as file:
                 file.write(starter(box))
+            state.mkdir(mode=0o700, exist_ok=True)
         except FileExistsError:
             raise ConfigError(f"{site} is already there; edit it, or name another folder") from None
-        state.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            text = f"cannot write in {folder.absolute()} ({error.strerror}); name a folder of yours"
+            raise ConfigError(f"{text}, like: gateway init ~/pole") from None
         print(f"wrote {site} for box {box}, and {state}/ for its keys and records")
         print(f"next: gateway scan; edit {site}; gateway check {site}; gateway run {site}")
         return 0

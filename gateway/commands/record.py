@@ -65,9 +65,9 @@ class Record:
         with out:
             writer = CaptureWriter(out, {key: value for key, value in header.items() if value})
             recording = Recording(SerialPort(parse_port(url).place, driver), writer)
-            print(f"recording {url} into {arguments.file}; Ctrl-C ends it", file=sys.stderr)
+            opened = f"recording {url} into {arguments.file}; Ctrl-C ends it"
             try:
-                asyncio.run(recording.run(arguments.seconds))
+                asyncio.run(recording.run(arguments.seconds, opened))
             finally:
                 if not recording.entries:
                     arguments.file.unlink()
@@ -88,8 +88,11 @@ class Recording:
         self.octets = 0
         self.entries = 0
 
-    async def run(self, seconds: float | None) -> None:
-        """Record until the time is over, SIGINT or SIGTERM comes, or the port goes (PortGone)."""
+    async def run(self, seconds: float | None, opened: str) -> None:
+        """Record until the time is over, SIGINT or SIGTERM comes, or the port goes (PortGone).
+
+        Says `opened` on stderr once the port is.
+        """
         self._begin_ns = time.monotonic_ns()
         self._port.tap = self._add
         stop = asyncio.Event()
@@ -98,6 +101,7 @@ class Recording:
             loop.add_signal_handler(signum, stop.set)
         try:
             await self._port.open()
+            print(opened, file=sys.stderr)
             reading = asyncio.create_task(self._read())
             stopping = asyncio.create_task(stop.wait())
             done, rest = await asyncio.wait(

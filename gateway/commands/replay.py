@@ -65,7 +65,10 @@ def show(path: Path, speed: float | None) -> None:
 def _speed(text: str) -> float | None:
     if text == "max":
         return None
-    speed = float(text)
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
     if not 0.001 <= speed <= 1e6:
-        raise argparse.ArgumentTypeError('write a factor like 1 or 10, or "max"')
+        raise argparse.ArgumentTypeError(f'{text!r} is no factor; write one like 1 or 10, or "max"')
     return speed

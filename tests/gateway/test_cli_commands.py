@@ -57,16 +57,32 @@ def test_every_line_a_starter_proposes_is_right_once_it_is_wanted(folder):
     for line in starter("elm").split("\n"):
         text = line.removeprefix("# ")
         wanted.append(text if text.startswith(("[", "driver", "port", "stages", "quota")) else line)
-    text = "\n".join(wanted).replace('{ model = "shot-v1" }, ', "")
-    (folder / "site.toml").write_text(text)
+    (folder / "site.toml").write_text("\n".join(wanted))
     plan = read_site(folder / "site.toml")
     assert [s.name for s in plan.sensors] == ["air", "gps", "mic-north"]
+    # throttle takes readings: behind a model it would look as if it limited events.
+    assert [s.factory.partition(":")[2] for s in plan.sensors[2].stages] == [
+        "Throttle",
+        "Onset",
+        "Window",
+        "Model",
+    ]
     assert plan.spool == SpoolPlan()
 
 
 def test_init_refuses_a_name_no_hub_would_take(folder, capsys):
     assert main(["init", "--box", "Elm Street"]) == 1
     assert "must be 1 to 32 of a-z" in capsys.readouterr().err
+    assert not list(folder.iterdir())
+
+
+def test_init_where_nothing_can_be_written_or_run_names_what_to_do(folder, capsys):
+    assert main(["init", "/proc/1"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("cannot write in /proc/1 (")
+    assert err.endswith("); name a folder of yours, like: gateway init ~/pole\n")
+    assert main(["init", "d" * 100]) == 1
+    assert "is too long for a socket" in capsys.readouterr().err
     assert not list(folder.iterdir())
 
 
@@ -242,7 +258,9 @@ def select_briefly(process: subprocess.Popen[str]) -> None:
 )
 def test_record_s_errors_leave_no_file(folder, capsys, source, text):
     assert main(["record", source, "a.capture"]) == 1
-    assert text in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert text in err
+    assert "recording" not in err  # it never began
     assert not list(folder.iterdir())
 
 
@@ -273,6 +291,12 @@ def test_replay_s_errors(folder, capsys, text, error):
     (folder / "a.capture").write_text(text)
     assert main(["replay", "a.capture"]) == 1
     assert capsys.readouterr().err == error
+
+
+def test_replay_s_speed_is_a_factor(capsys):
+    with pytest.raises(SystemExit):
+        main(["replay", "a.capture", "--speed", "banana"])
+    assert "'banana' is no factor; write one like 1 or 10, or \"max\"" in capsys.readouterr().err
 
 
 # scan

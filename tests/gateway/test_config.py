@@ -110,9 +110,19 @@ def test_an_unknown_bundle_is_found_before_the_start(tmp_path):
     assert "none-such" in error
 
 
+@pytest.mark.parametrize("span", ["10 ms / 500 ms", "250 ms / 300 ms"])
+def test_a_window_shorter_than_the_models_is_found_before_the_first_bang(tmp_path, span):
+    stages = f'[{{ onset = "12 dB" }}, {{ window = "{span}" }}, {{ model = "shot-v1" }}]'
+    (error,) = errors_of(tmp_path, f"{MICROPHONE}stages = {stages}\n")
+    assert error.startswith("site.toml:6:")
+    assert 'model shot-v1 needs more sound than the window gives; write window = "250 ms / 500 ms"' in error
+
+
 def test_a_missing_site_file_says_what_makes_one(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot be read: No such file or directory; `gateway init` makes"):
         read_site(tmp_path / "site.toml")
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory$"):
+        read_site(tmp_path)
 
 
 def test_too_many_sensors_are_refused_before_the_hub_refuses_them(tmp_path):

@@ -38,6 +38,14 @@ def test_a_runner_tells_what_it_is_and_checks_what_it_is_given() -> None:
             runner.run(wrong)
 
 
+def test_what_the_runtime_prints_does_not_reach_stderr() -> None:
+    """It would stand as plain text between the log's JSON lines."""
+    code = "import sys; from gateway.inference import *; from gateway.bundle import *;"
+    code += "load_runner(load_bundle(find_bundle('shot-v1'))); print('still heard', file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "still heard\n"
+
+
 def test_an_answer_stays_what_it_was_when_the_next_one_is_computed() -> None:
     bundle = load_bundle(find_bundle("shot-v1"))
     runner = Runner(bundle.model)

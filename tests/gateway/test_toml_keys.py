@@ -69,9 +69,15 @@ def test_what_is_not_written_is_placed_at_the_table_around_it():
 @pytest.mark.parametrize(
     ("raw", "text"),
     [
-        (b'box = "elm\n', "f:1:11: not TOML: illegal character '\\n'"),
+        (b'box = "elm\n', "f:1:11: not TOML: a text lacks its second quote"),
+        (b"box = 'elm\n", "f:2:1: not TOML: a text lacks its second quote, where the file ends"),
+        (b'a = "c:\\q"\n', "f:1:10: not TOML: a lone backslash; write two, or use single quotes"),
+        (b"[s.a]\n[s.a]\n", "f:2:5: not TOML: [s.a] is there already; rename one, or join them"),
+        (b"a = {}\n[a.b]\n", "f:2:5: not TOML: [a.b] is there already; rename one, or join them"),
+        (b"a = [1]\n[[a]]\n", "f:2:4: not TOML: 'a' is a list or in braces above; nothing can be added here"),
+        (b"[a]\nb = 1\n[a.b]\n", "f:3:5: not TOML: 'a.b' is there already; leave one out"),
         (b"a = 1\nb = \n", "f:2:5: not TOML: invalid value"),
-        (b"a = 1\na = 2\n", "f:2:6: not TOML: cannot overwrite a value"),
+        (b"a = 1\na = 2\n", "f:2:6: not TOML: 'a' is there already; leave one out"),
         (b"a = [1,", "f:1:8: not TOML: invalid value, where the file ends"),
         (b"a = {b = 1", "f:1:11: not TOML: unclosed inline table, where the file ends"),
         (b"a = 1\nb = '\xff'\n", "f:2:6: this byte is not UTF-8; save the file as UTF-8 text"),
