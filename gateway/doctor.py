@@ -62,6 +62,7 @@ def examine(site: Path | None) -> Iterator[Finding]:
         except ConfigError as error:
             yield Finding("site file", "wrong", str(error), f"edit {site}, then: gateway check {site}")
     yield from serial_ports(plan)
+    yield from unopenable(plan)
     yield from other_buses()
     yield clock(SystemClock().state())
     if plan is not None:
@@ -144,6 +145,16 @@ def serial_ports(plan: Plan | None) -> Iterator[Finding]:
         yield device_rights(Path(device), what)
     if not devices:
         yield Finding("serial", "note", "no serial adapter is plugged in")
+
+
+def unopenable(plan: Plan | None) -> Iterator[Finding]:
+    """Ports of the site file that this version cannot open, and whose sensors therefore stay silent."""
+    for port in plan.ports if plan else ():
+        scheme = parse_port(port.url).scheme
+        if scheme not in OPENABLE:
+            names = " and ".join(sensor.name for sensor in port.sensors)
+            text = f"{names}: this version cannot open {scheme} ports"
+            yield Finding(scheme, "wrong", text, f"replay a recording instead of {port.url}: replay:FILE")
 
 
 def device_rights(device: Path, what: str) -> Finding:

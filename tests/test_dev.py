@@ -70,6 +70,12 @@ def test_an_unknown_command_is_an_error(machine: Machine) -> None:
     assert "there is no command 'frobnicate'" in said.stderr
 
 
+def test_setup_takes_no_arguments(machine: Machine) -> None:
+    said = machine.run("dev", "setup", "extra")
+    assert said.returncode == 1
+    assert said.stderr == "dev: setup takes no arguments, and this is one: extra\n"
+
+
 def test_a_wrong_interpreter_is_refused(machine: Machine) -> None:
     machine.has("python3.9", "exit 1")
     said = machine.run("dev", "setup", PYTHON="python3.9")

@@ -12,8 +12,17 @@ import pytest
 
 from gateway.cli import main
 from gateway.clock import NOT_KNOWN_US, ClockSource, ClockState
-from gateway.doctor import clock, device_rights, enrolment, other_buses, python_version, runtime, state_folder
-from gateway.plan import Plan, SpoolPlan
+from gateway.doctor import (
+    clock,
+    device_rights,
+    enrolment,
+    other_buses,
+    python_version,
+    runtime,
+    state_folder,
+    unopenable,
+)
+from gateway.plan import Plan, PortPlan, SensorPlan, SpoolPlan
 
 
 @pytest.mark.slow
@@ -82,6 +91,15 @@ def test_doctor_on_buses_that_are_there_but_cannot_be_opened_yet(tmp_path):
     findings = {finding.check: finding for finding in other_buses(tmp_path)}
     assert findings["ble"].text == "hci0: this version cannot open ble ports"
     assert findings["gpio"].text == "no GPIO chip is here"
+
+
+def test_doctor_names_sensors_on_ports_that_cannot_be_opened_yet(tmp_path):
+    sensor = SensorPlan(1, "mic-north", "microphone", "x:X", {}, (), (), (), ())
+    ports = (PortPlan(0, "alsa:usb-1", "alsa", (sensor,)), PortPlan(1, "replay:a.flac", "alsa", (sensor,)))
+    (finding,) = unopenable(Plan("elm", tmp_path, ports))
+    assert (finding.check, finding.state) == ("alsa", "wrong")
+    assert finding.text == "mic-north: this version cannot open alsa ports"
+    assert finding.mend == "replay a recording instead of alsa:usb-1: replay:FILE"
 
 
 def test_doctor_on_a_runtime_that_is_missing():
