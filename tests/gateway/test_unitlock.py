@@ -36,9 +36,10 @@ def test_a_unit_that_runs_is_refused_until_its_process_ends(tmp_path: Path) -> N
 
 
 def test_a_lock_outlives_exec_and_no_child_inherits_it(tmp_path: Path) -> None:
-    exec_, spawn = "os.execv('/bin/sleep', ['sleep', '60'])", "subprocess.Popen(['sleep', '60'])"
-    for then, is_held in ((exec_, True), (spawn, False)):
-        code = HOLDER.replace("sys.stdin.read()", f"import os, subprocess; {then}")
+    said_then = "['sh', '-c', 'echo; exec sleep 60']"
+    execs, spawns = f"os.execv('/bin/sh', {said_then})", f"subprocess.Popen({said_then})"
+    for then, is_held in ((execs, True), (spawns, False)):
+        code = f"{HOLDER.partition('print')[0]} import os, subprocess; {then}"
         words = [sys.executable, "-P", "-c", code, str(tmp_path), "core"]
         with subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True) as process:
             assert process.stdout is not None
