@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,7 +60,12 @@ class Uplink(threading.Thread):
         self._state = state
         self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stopping = False
-        self._connections = tuple(_Connection(role, state, logs, epoch, tables, clock) for role in "UB")
+        self._was_up = False
+        self._hub = Condition(_log, "uplink")
+        self._connections = tuple(
+            _Connection(role, state, self._hub, partial(Session, role, logs, epoch, tables, clock))
+            for role in "UB"
+        )
 
     def wake(self) -> None:
         """Something new is in the spool."""
@@ -79,6 +85,14 @@ class Uplink(threading.Thread):
         """State and counters of both connections, by role."""
         return {c.role: {"state": c.state, "counters": dict(c.counters)} for c in self._connections}
 
+    def _say_up(self) -> None:
+        """Say once that both connections are welcome, at first and after each trouble."""
+        if self.up and not self._was_up:
+            if self._hub.broken is None:
+                say(_log, logging.INFO, "uplink is up")
+            self._hub.heals()
+        self._was_up = self.up
+
     def run(self) -> None:
         """The thread's main loop."""
         context = zmq.Context()
@@ -91,6 +105,7 @@ class Uplink(threading.Thread):
                     os.eventfd_read(self._woken)
                 for connection in self._connections:
                     connection.step(context, poller)
+                self._say_up()
         finally:
             for connection in self._connections:
                 connection.close(poller)
@@ -105,19 +120,14 @@ class _Connection:
     """One of the two connections: its socket, the socket's monitor, the session on it, its pauses."""
 
     def __init__(
-        self,
-        role: str,
-        state_folder: Path,
-        logs: Sequence[LaneLog],
-        epoch: bytes,
-        tables: Mapping[bytes, dict[str, Any]],
-        clock: Clock,
+        self, role: str, state_folder: Path, hub: Condition, new_session: Callable[[], Session]
     ) -> None:
         self.role = role
         self.state = "starting"
         self.counters: Counter[str] = Counter()
         self._folder = state_folder
-        self._new_session: Callable[[], Session] = lambda: Session(role, logs, epoch, tables, clock)
+        self._hub = hub  # shared by both connections: what befalls one usually befalls the other
+        self._new_session = new_session
         self._session: Session | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
@@ -126,7 +136,6 @@ class _Connection:
         self._pause_s = _BACKOFF_S[0]
         self._not_before = 0.0
         self._seen_files: tuple[int, ...] = ()
-        self._hub = Condition(_log, f"uplink {'urgent' if role == 'U' else 'bulk'}")
 
     def step(self, context: zmq.Context[zmq.Socket[bytes]], poller: zmq.Poller) -> None:
         """Do all that can be done now without waiting."""
@@ -234,9 +243,7 @@ class _Connection:
             self._session.heard(unpack_message(frames))
             if self._session.welcomed and not was_welcomed:
                 self._pause_s = _BACKOFF_S[0]
-                self._hub.heals()
                 self.state = "up"
-                say(_log, logging.INFO, "uplink is up", role=self.role)
 
     def _send(self, poller: zmq.Poller) -> None:
         assert self._session is not None
