@@ -5,7 +5,6 @@ Like this:
 """
 
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from traceback import extract_tb
 
 from gateway.plan import SensorPlan
@@ -36,7 +35,9 @@ def what_and_where(error: BaseException) -> str:
 
 
 def _named(sensor: SensorPlan) -> str:
-    """The driver and the distribution it came with; they are looked up here because only a bug needs them."""
+    """The driver and the distribution it came with."""
+    from importlib.metadata import entry_points  # 2 MiB in every worker, and only a bug needs it
+
     for point in entry_points(group="gateway.drivers", name=sensor.driver):
         if point.dist is not None and point.value == sensor.factory:
             return f"{sensor.driver!r} of {point.dist.name} {point.dist.version}"
