@@ -39,6 +39,12 @@ class Blanks:
         """One that is ready, if there is one."""
         return self._files.pop(0) if self._files else None
 
+    def give_back(self, path: Path) -> None:
+        """One that was taken and could not be used, if it is still there under its name."""
+        with contextlib.suppress(OSError):
+            if path.name in self._disk.list_folder(self._folder):
+                self._files.append(path)
+
     def create(self) -> Path:
         """A new one, zeros all through. Raises OSError."""
         path = self._name()

@@ -12,17 +12,17 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.blanks import Blanks
 from gateway.disk import PAGE, Disk
 from gateway.errors import SpoolError
-from gateway.recover import ReadMarks, Segment, find_tail, look
+from gateway.recover import LaneFormat, Segment, find_tail, look
 from gateway.segment import (
     FRAME_HEAD,
     MARKS_MAX,
+    Lost,
     Payload,
     SegmentHeader,
     StoredFrame,
@@ -33,32 +33,6 @@ from gateway.twopage import TwoPageFile
 
 COMMIT_MAX: Final = 256 * 1024  # bytes in one commit
 AHEAD_MAX: Final = 1 << 20  # records a hub may be ahead of a disk that lost its newest commits
-
-CountKinds = Callable[[bytes], Mapping[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """Records first_seq..last_seq that the box no longer has; `counts` is by Kind where known."""
-
-    first_seq: int
-    last_seq: int
-    reason: str
-    counts: Mapping[int, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class LaneFormat:
-    """What a lane's log needs to know. `read_marks` tells the highest n per incarnation in a payload,
-    `count_kinds` its records by Kind.
-    """
-
-    lane: int
-    epoch: bytes
-    segment_bytes: int
-    segments_max: int
-    read_marks: ReadMarks
-    count_kinds: CountKinds
 
 
 class LaneLog:
@@ -78,6 +52,7 @@ class LaneLog:
         self._appending = threading.Lock()  # held for a whole commit
         self._lock = threading.Lock()  # guards what follows; never held while the disk syncs
         self._segments: list[Segment] = []
+        self._unreadable: list[Path] = []
         self._spoilt = False  # the active segment must not be written again
         self._settled = False  # the hub has said what it has, since this opening
         self._corrupt_to = 0  # highest damaged record counted so far
@@ -103,7 +78,7 @@ class LaneLog:
     # ---- opening ----
 
     def _recover(self) -> None:
-        found = look(self._disk, self._folder, self._form.lane, self._form.epoch, self._form.segment_bytes)
+        found = look(self._disk, self._folder, self._form)
         self._segments = found.segments
         self._blanks.found(found.free)
         gap_last = self._declared()[0]
@@ -121,7 +96,9 @@ class LaneLog:
                 # Its numbers were given out, nobody knows how many: skip all that fit in a segment.
                 self.next_seq = first_seq + self._form.segment_bytes // FRAME_HEAD.size
                 self._spoilt = True
-            self._recycle(path, None)
+                self._unreadable.append(path)  # its name tells the number until a newer segment does
+            else:
+                self._recycle(path, None)
         for segment in found.foreign:
             self.counters["segments_foreign"] += 1
             self._recycle(segment.path, segment.fd)
@@ -175,31 +152,35 @@ class LaneLog:
 
     def _begin_segment(self) -> Segment:
         form = self._form
-        with self._lock:
-            while (
-                self._segments and max(self.acked + 1, self._segments[-1].header.first_seq) >= self.next_seq
-            ):
-                last = self._segments.pop()  # the hub has all of it, or it holds no whole commit
-                self._recycle(last.path, last.fd)
         while len(self._segments) >= form.segments_max and self.evict_oldest():
             pass
         header = SegmentHeader(form.epoch, form.lane, self.next_seq, secrets.randbits(63), dict(self.marks))
+        path = self._folder / f"{self.next_seq:020d}.seg"
         blank = self._blank_file()
         fd = self._disk.open(blank)
-        path = self._folder / f"{self.next_seq:020d}.seg"
         try:
             for at in (0, form.segment_bytes - PAGE):
                 self._disk.write(fd, header.pack(), at)
             self._disk.sync(fd)
-            # Named only now: a file with a segment's name has always had a header.
+            # Named only now: a file with a segment's name has always had a header. A segment that begins
+            # at the same number holds no whole commit, and is replaced in the same step.
             self._disk.rename(blank, path)
             self._disk.sync_folder(self._folder)
         except OSError:
             self._disk.close(fd)
+            with self._lock:
+                self._blanks.give_back(blank)
             raise
         segment = Segment(path, fd, header, header.seed, PAGE)
         with self._lock:
+            if self._segments and self._segments[-1].path == path:
+                self._disk.close(self._segments.pop().fd)
             self._segments.append(segment)
+            self._cursor = None
+            # Only now that a newer segment holds the next number may what held it go.
+            while self._unreadable:
+                self._recycle(self._unreadable.pop(), None)
+            self._drop_acked()
         self._spoilt = False
         return segment
 
@@ -213,8 +194,17 @@ class LaneLog:
             except OSError as error:
                 if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                     raise
-                if not self._make_room() and not self.evict_oldest():
+                if not (self._make_room() or self.evict_oldest() or self._give_up_acked()):
                     raise
+
+    def _give_up_acked(self) -> bool:
+        """Where nothing else is left: the only segment, if the hub has it all. False if it has not."""
+        with self._lock:
+            if not self._segments or self.held:
+                return False
+            self._ack_file.write({"epoch": self._form.epoch, "acked": self.acked}, sync=True)
+            self._recycle_first()  # the number lives in the synced ack meanwhile
+            return True
 
     # ---- losing, in the open ----
 
@@ -350,9 +340,8 @@ class LaneLog:
             self._spoilt = True
         for payload in again:
             self._append([payload])
-        with (
-            self._lock
-        ):  # stored again before it is dropped: a crash in between sends it twice, and loses nothing
+        # Stored again before it is dropped: a crash in between sends it twice, and loses nothing.
+        with self._lock:
             if base - 1 > hub_has:
                 self._declare(base - 1, "renumbered", {})
             while self._segments and self._segments[0].header.first_seq < base:

@@ -18,6 +18,21 @@ SEGMENT_NAME: Final = re.compile(r"([0-9]{20})\.seg")
 FREE_NAME: Final = re.compile(r"[0-9a-f]{16}\.free")
 
 ReadMarks = Callable[[bytes], Mapping[int, int]]
+CountKinds = Callable[[bytes], Mapping[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFormat:
+    """What a lane's log needs to know. `read_marks` tells the highest n per incarnation in a payload,
+    `count_kinds` its records by Kind.
+    """
+
+    lane: int
+    epoch: bytes
+    segment_bytes: int
+    segments_max: int
+    read_marks: ReadMarks
+    count_kinds: CountKinds
 
 
 @dataclass(slots=True)
@@ -43,7 +58,7 @@ class Found:
     free: list[Path] = field(default_factory=list)
 
 
-def look(disk: Disk, folder: Path, lane: int, epoch: bytes, size: int) -> Found:
+def look(disk: Disk, folder: Path, form: LaneFormat) -> Found:
     """Go through a lane's folder; segments in order of their numbers."""
     found = Found()
     for name in disk.list_folder(folder):
@@ -52,10 +67,10 @@ def look(disk: Disk, folder: Path, lane: int, epoch: bytes, size: int) -> Found:
         if FREE_NAME.fullmatch(name):
             found.free.append(path)
         elif named:
-            segment = _segment(disk, path, size)
+            segment = _segment(disk, path, form.segment_bytes)
             if segment is None:
                 found.unreadable.append((path, int(named[1])))
-            elif (segment.header.epoch, segment.header.lane) == (epoch, lane):
+            elif (segment.header.epoch, segment.header.lane) == (form.epoch, form.lane):
                 found.segments.append(segment)
             else:
                 found.foreign.append(segment)

@@ -22,7 +22,7 @@ import contextlib
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgpack
@@ -61,6 +61,16 @@ class StoredFrame:
     def last_seq(self) -> int:
         """Sequence number of its last record."""
         return self.first_seq + self.count - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Records first_seq..last_seq that the box no longer has; `counts` is by Kind where known."""
+
+    first_seq: int
+    last_seq: int
+    reason: str
+    counts: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

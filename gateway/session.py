@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from gateway.clock import Clock
 from gateway.errors import SpoolError, WireError
-from gateway.lane import LaneLog, Lost
-from gateway.segment import StoredFrame
+from gateway.lane import LaneLog
+from gateway.segment import Lost, StoredFrame
 from gateway.wire import (
     LANES_BY_ROLE,
     TABLES_MAX,

@@ -23,13 +23,13 @@ import msgpack
 from gateway.clock import Clock
 from gateway.disk import PAGE, Disk
 from gateway.errors import SpoolError, WireError
-from gateway.lane import COMMIT_MAX, LaneFormat, LaneLog, Lost
+from gateway.lane import COMMIT_MAX, LaneLog
 from gateway.log import Condition, say
 from gateway.plan import SpoolPlan
 from gateway.reading import Lane
 from gateway.records import BATCH_MAX, RECORDS_MAX, BatchHeader, Item, Source, pack_batch, unpack_batch
-from gateway.recover import epoch_in
-from gateway.segment import Payload, StoredFrame
+from gateway.recover import LaneFormat, epoch_in
+from gateway.segment import Lost, Payload, StoredFrame
 
 __all__ = ["Kept", "Lost", "Spool", "StoredFrame"]
 

@@ -51,14 +51,14 @@ class TwoPageFile:
             self.value = msgpack.unpackb(content, strict_map_key=False)
             self._turn = turn
 
-    def write(self, value: Any) -> None:
-        """Replace the value. Raises OSError; the old value then stands."""
+    def write(self, value: Any, *, sync: bool = False) -> None:
+        """Replace the value; `sync` makes this one durable. Raises OSError; the old value then stands."""
         fd = self._open() if self._fd is None else self._fd
         content: bytes = msgpack.packb(value)
         turn = self._turn + 1
         page = _HEAD.pack(turn, len(content), zlib.crc32(content, turn & 0xFFFFFFFF)) + content
         self._disk.write(fd, page, turn % 2 * PAGE)
-        if self._sync:
+        if self._sync or sync:
             self._disk.sync(fd)
         self._turn, self.value = turn, value
 

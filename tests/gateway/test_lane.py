@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from lane_kit import SEGMENT, contents, open_lane
 
 from gateway.disk import PAGE
-from gateway.lane import LaneLog, Lost
-from gateway.segment import Payload, StoredFrame
+from gateway.lane import LaneLog
+from gateway.segment import Lost, Payload, StoredFrame
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from lane_kit import SEGMENT, FaultyDisk, contents, open_lane
 
 from gateway.disk import PAGE
 from gateway.errors import SpoolError
-from gateway.lane import AHEAD_MAX, LaneLog, Lost
-from gateway.segment import Payload, StoredFrame
+from gateway.lane import AHEAD_MAX, LaneLog
+from gateway.segment import Lost, Payload, StoredFrame
 
 
 @pytest.fixture
@@ -203,4 +203,77 @@ def test_another_epochs_segments_are_not_read(tmp_path: Path) -> None:
     assert log.peek(0, 100) == []
     assert log.counters["segments_foreign"] == 1
     assert log.append([Payload(1, b"new card")]) == 1
+    log.close()
+
+
+def crash_before_new_segment(folder: Path, disk: FaultyDisk, log: LaneLog) -> None:
+    """The next append dies while it makes its segment, and the unsynced ack is lost with the power."""
+    disk.fail = {"sync": errno.EIO}
+    with pytest.raises(SpoolError):
+        log.append([Payload(1, b"never kept")])
+    disk.fail = {}
+    log.close()
+    (folder / "ack").write_bytes(bytes(2 * PAGE))
+
+
+def test_a_power_cut_while_a_segment_begins_takes_no_number_back(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log = open_lane(tmp_path / "lane", disk)
+    for n in range(7):  # exactly one segment, all of it at the hub
+        log.append([Payload(1, b"%d" % n)])
+    log.ack(7)
+    crash_before_new_segment(tmp_path / "lane", disk, log)
+    log = open_lane(tmp_path / "lane")
+    assert log.append([Payload(1, b"next")]) == 8
+    log.close()
+
+
+def test_an_empty_newest_segment_still_holds_its_number(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log = open_lane(tmp_path / "lane", disk)
+    for n in range(7):
+        log.append([Payload(1, b"%d" % n)])
+    log.ack(7)
+    log.append([Payload(1, b"t" * 3000), Payload(1, b"orn" * 1000)])
+    log.close()
+    newest = max((tmp_path / "lane").glob("*.seg"))
+    with newest.open("r+b") as file:
+        file.seek(2 * PAGE)
+        file.write(os.urandom(PAGE))
+    for other in set((tmp_path / "lane").glob("*.seg")) - {newest}:
+        other.unlink()
+    log = open_lane(tmp_path / "lane", disk)
+    crash_before_new_segment(tmp_path / "lane", disk, log)
+    log = open_lane(tmp_path / "lane")
+    assert log.append([Payload(1, b"again")]) == 8
+    log.close()
+
+
+def test_an_unreadable_newest_segment_is_remembered_until_there_is_a_newer_one(tmp_path: Path) -> None:
+    log = open_lane(tmp_path / "lane")
+    log.append([Payload(5, b"kept")])
+    log.close()
+    (segment,) = (tmp_path / "lane").glob("*.seg")
+    segment.write_bytes(os.urandom(SEGMENT))
+    for _ in range(2):  # opened, nothing appended, power cut, opened again
+        log = open_lane(tmp_path / "lane")
+        skipped_to = log.next_seq
+        log.close()
+    assert skipped_to > 6
+    log = open_lane(tmp_path / "lane")
+    assert log.append([Payload(1, b"next")]) == skipped_to
+    assert not segment.exists()
+    log.close()
+
+
+def test_a_disk_that_fails_every_new_segment_does_not_fill_up_with_them(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log = open_lane(tmp_path / "lane", disk)
+    disk.fail = {"sync": errno.EIO}
+    for _ in range(20):
+        with pytest.raises(SpoolError):
+            log.append([Payload(1, b"x")])
+    assert len(list((tmp_path / "lane").glob("*.free"))) == 1
+    disk.fail = {}
+    assert log.append([Payload(1, b"x")]) == 1
     log.close()

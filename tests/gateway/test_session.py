@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from gateway.clock import ClockSource, ClockState
 from gateway.disk import PAGE, Disk
 from gateway.errors import WireError
-from gateway.lane import LaneFormat, LaneLog
+from gateway.lane import LaneLog
+from gateway.recover import LaneFormat
 from gateway.segment import Payload
 from gateway.session import Refused, Session
 from gateway.wire import Ack, Frame, Gap, Message, Ping, Refusal, Table, Welcome

@@ -15,8 +15,9 @@ from gateway.disk import Disk
 from gateway.hub.folder import HubFolder
 from gateway.hub.run import RunningHub
 from gateway.keys import Enrolment, enrolment_path, keys_path, write_box_keys, write_enrolment
-from gateway.lane import LaneFormat, LaneLog
+from gateway.lane import LaneLog
 from gateway.plan import table_id
+from gateway.recover import LaneFormat
 from gateway.segment import Payload
 from gateway.uplink import Uplink
 

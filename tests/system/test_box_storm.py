@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from gateway.disk import Disk
-from gateway.lane import LaneFormat, LaneLog, Lost
+from gateway.lane import LaneLog
 from gateway.reading import Lane
 from gateway.records import unpack_batch
+from gateway.recover import LaneFormat
+from gateway.segment import Lost
 from gateway.spool import SEGMENT_BYTES, kinds_of, marks_of
 from gateway_hil.emulators import Gnss, Gy39, Sds011
 

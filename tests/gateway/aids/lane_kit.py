@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from gateway.disk import PAGE, Disk
-from gateway.lane import LaneFormat, LaneLog
+from gateway.lane import LaneLog
+from gateway.recover import LaneFormat
 from gateway.segment import StoredFrame
 
 EPOCH = b"12345678"
