@@ -78,12 +78,12 @@ class CommandSocket:
         """Carry out one request. A request that makes no sense is answered, counted, and not recorded."""
         try:
             sensor, command, arguments = self._read(packet)
-            octets = sensor.driver.encode(command.name, arguments)
+            encoded = sensor.driver.encode(command.name, arguments)
         except BadFrame as error:
             self.counters["refused_commands"] += 1
             return False, str(error)
         try:
-            await self._port.send(octets)
+            await self._port.send(sensor.driver, encoded)
         except PortGone as error:
             done, text = False, f"{sensor.name} did not get it: {error}"
         else:

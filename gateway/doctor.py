@@ -23,7 +23,7 @@ from gateway.errors import ConfigError, PortGone
 from gateway.mounts import FORGETFUL, filesystem_of
 from gateway.plan import Plan
 from gateway.ports.adapters import adapters, find_device
-from gateway.ports.url import OPENABLE, parse_port
+from gateway.ports.url import parse_port
 
 State = Literal["ok", "note", "wrong"]
 
@@ -62,7 +62,6 @@ def examine(site: Path | None) -> Iterator[Finding]:
         except ConfigError as error:
             yield Finding("site file", "wrong", str(error), f"edit {site}, then: gateway check {site}")
     yield from serial_ports(plan)
-    yield from unopenable(plan)
     yield from other_buses()
     yield clock(SystemClock().state())
     if plan is not None:
@@ -147,16 +146,6 @@ def serial_ports(plan: Plan | None) -> Iterator[Finding]:
         yield Finding("serial", "note", "no serial adapter is plugged in")
 
 
-def unopenable(plan: Plan | None) -> Iterator[Finding]:
-    """Ports of the site file that this version cannot open, and whose sensors therefore stay silent."""
-    for port in plan.ports if plan else ():
-        scheme = parse_port(port.url).scheme
-        if scheme not in OPENABLE:
-            names = " and ".join(sensor.name for sensor in port.sensors)
-            text = f"{names}: this version cannot open {scheme} ports"
-            yield Finding(scheme, "wrong", text, f"replay a recording instead of {port.url}: replay:FILE")
-
-
 def device_rights(device: Path, what: str) -> Finding:
     """Whether this user may read and write a device, and which group would let them."""
     if os.access(device, os.R_OK | os.W_OK):
@@ -180,10 +169,8 @@ def other_buses(root: Path = Path("/")) -> Iterator[Finding]:
         names = sorted(path.name for path in (root / folder).glob(pattern))
         if not names:
             yield Finding(scheme, "note", f"no {what} is here")
-        elif scheme in OPENABLE:
-            yield Finding(scheme, "ok", f"{', '.join(names)}")
         else:
-            yield Finding(scheme, "note", f"{', '.join(names)}: this version cannot open {scheme} ports")
+            yield Finding(scheme, "ok", f"{', '.join(names)}")
 
 
 def clock(state: ClockState) -> Finding:

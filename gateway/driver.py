@@ -87,8 +87,8 @@ class Driver:
         """The values in one frame, or None if it holds none; raises BadFrame if it is wrong."""
         raise BadFrame("this driver decodes nothing")
 
-    def encode(self, command: str, arguments: Mapping[str, float]) -> bytes:
-        """The bytes that make the device carry out a command named in `accepts`."""
+    def encode(self, command: str, arguments: Mapping[str, float]) -> bytes | bool:
+        """What makes the device carry out a command named in `accepts`: bytes, or a GPIO line's level."""
         raise BadFrame(f"this driver has no command {command!r}")
 
     @classmethod

@@ -6,7 +6,6 @@ from gateway.commands.sitefile import add_site
 from gateway.commands.wording import listed
 from gateway.compile import compiled
 from gateway.plan import Plan
-from gateway.ports.url import OPENABLE
 
 
 class Check:
@@ -36,10 +35,7 @@ def _counts(plan: Plan) -> str:
 def _lines(plan: Plan) -> list[str]:
     lines = []
     for port in plan.ports:
-        scheme = port.url.partition(":")[0]
         lines.append(f"  port {port.number}: {port.url}")
-        if scheme not in OPENABLE:
-            lines.append(f"    note: this version cannot open {scheme} ports; its sensors will stay silent")
         for sensor in port.sensors:
             gives = [f"{m.name} {m.unit}" for m in sensor.measures] + [f"{label}!" for label in sensor.labels]
             lines.append(f"    sensor {sensor.number}: {sensor.name} ({sensor.driver}): {listed(gives)}")

@@ -32,8 +32,11 @@ class Port(Protocol):
         """(t_ns, frame) for ever. Raises PortGone when the bus, or what hangs on it, went away."""
         ...
 
-    async def send(self, octets: bytes) -> None:
-        """Write bytes to the device. Raises PortGone if they cannot be written within two seconds."""
+    async def send(self, driver: Driver, what: bytes | bool) -> None:
+        """Hand what `driver` encoded to its device: bytes, or the level of a GPIO line.
+
+        Raises PortGone if the device does not take it within two seconds.
+        """
         ...
 
     async def back(self, timeout_s: float) -> None:
@@ -48,7 +51,7 @@ class Port(Protocol):
 def open_port(port: PortPlan, drivers: Sequence[Driver]) -> Port:
     """The port that a plan names, for its sensors' drivers; not opened yet.
 
-    Raises ConfigError for a kind of port that this version cannot open.
+    Raises ConfigError if the driver does not fit the port, or its kind needs a package that is absent.
     """
     url = parse_port(port.url)
     if url.scheme == "replay":
@@ -59,4 +62,20 @@ def open_port(port: PortPlan, drivers: Sequence[Driver]) -> Port:
         from gateway.ports.serial import SerialPort
 
         return SerialPort(url.place, drivers[0])
-    raise ConfigError(f"port {port.url!r}: this version opens serial ports and replays; use replay:FILE")
+    if url.scheme == "ble":
+        from gateway.ports.ble import BlePort
+
+        return BlePort(url.place, drivers)
+    if url.scheme == "gpio":
+        from gateway.ports.gpio import GpioPort
+
+        return GpioPort(url.place, drivers)
+    if url.scheme == "alsa":
+        from gateway.ports.alsa import AlsaPort
+
+        return AlsaPort(url.place, drivers)
+    if url.scheme == "v4l2":
+        from gateway.ports.v4l2 import V4l2Port
+
+        return V4l2Port(url.place, drivers)
+    raise ConfigError(f"port {port.url!r}: its driver {type(drivers[0]).__name__} does not fit this port")

@@ -85,8 +85,8 @@ class ReplayPort:
             lap, from_ns = lap + 1, 0
         await asyncio.Event().wait()
 
-    async def send(self, octets: bytes) -> None:
-        """Nobody is there to take bytes: raises PortGone."""
+    async def send(self, driver: Driver, what: bytes | bool) -> None:
+        """Nobody is there to take anything: raises PortGone."""
         raise PortGone(f"{self._path} is a recording; it takes no bytes")
 
     async def back(self, timeout_s: float) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 import serial
 
 from gateway.capture import Received, Sent
-from gateway.driver import SerialDriver
+from gateway.driver import Driver, SerialDriver
 from gateway.errors import ConfigError, PortGone
 from gateway.ports.adapters import find_device, look
 
@@ -94,9 +94,11 @@ class SerialPort:
             self._wake.clear()
             await self._wake.wait()
 
-    async def send(self, octets: bytes) -> None:
+    async def send(self, driver: Driver, what: bytes | bool) -> None:
         """Write bytes in order. Raises PortGone if the device does not take them within two seconds."""
-        self._enqueue(octets)
+        del driver  # one device a line
+        assert isinstance(what, bytes)
+        self._enqueue(what)
         try:
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 while self._out and self._gone is None:

@@ -16,7 +16,6 @@ from urllib.parse import unquote
 from gateway.errors import ConfigError
 
 SCHEMES: Final = ("serial", "ble", "gpio", "alsa", "v4l2", "replay")
-OPENABLE: Final = ("serial", "replay")  # the others are known words, but this version cannot open them
 REPLAY_OPTIONS: Final = ("speed", "loop", "start", "rate", "fps")
 
 _USB: Final = re.compile(r"usb-([0-9a-fA-F]{4}):([0-9a-fA-F]{4})(?:-(.+))?")
@@ -35,7 +34,7 @@ class PortUrl:
 
 @dataclass(frozen=True, slots=True)
 class UsbName:
-    """A USB serial adapter: vendor and product id, and its serial number where one is asked for."""
+    """Something on USB: vendor and product id, and its serial number where one is asked for."""
 
     vendor: int
     product: int
@@ -83,7 +82,7 @@ def parse_port(text: str) -> PortUrl:
 
 
 def usb_name(place: str) -> UsbName | None:
-    """The adapter that `usb-VID:PID[-SERIAL]` names; None if the place is no such name."""
+    """What `usb-VID:PID[-SERIAL]` names; None if the place is no such name."""
     match = _USB.fullmatch(place)
     return UsbName(int(match[1], 16), int(match[2], 16), match[3]) if match else None
 

@@ -182,7 +182,7 @@ async def test_a_device_that_takes_no_bytes_blocks_nobody(plug: Plug, monkeypatc
     await port.open()
     with pytest.raises(PortGone, match="takes no bytes"):
         for _ in range(20):
-            await port.send(bytes(OUT_MAX))
+            await port.send(Number(), bytes(OUT_MAX))
     assert port.counters["unsent_bytes"] > 0
     plug.says(b"5\n")
     async with aclosing(port.frames()) as frames:
@@ -201,7 +201,7 @@ async def test_bytes_that_were_half_taken_are_finished_when_the_device_reads_on(
 
     async def send() -> None:
         for start in range(0, len(sent), OUT_MAX):
-            await port.send(sent[start : start + OUT_MAX])
+            await port.send(Number(), sent[start : start + OUT_MAX])
 
     more = asyncio.Event()
 
@@ -245,7 +245,7 @@ async def test_a_tap_hears_both_ways(plug: Plug) -> None:
     heard: list[Received | Sent] = []
     port.tap = lambda t_ns, what: heard.append(what)
     await port.open()
-    await port.send(b"ask")
+    await port.send(Asked(), b"ask")
     plug.says(b"7\n")
     async with aclosing(port.frames()) as frames:
         await take(frames, 1)
@@ -257,7 +257,7 @@ async def test_a_tap_hears_both_ways(plug: Plug) -> None:
 async def test_sending_on_a_closed_port_is_port_gone(plug: Plug) -> None:
     port = port_on(plug)
     with pytest.raises(PortGone, match="not open"):
-        await port.send(b"x")
+        await port.send(Number(), b"x")
 
 
 @in_loop
