@@ -8,7 +8,10 @@ The same file is a driver's test, a replayed sensor and the attachment of a bug 
     1.000000 < "$GPZDA,...*4F\r\n"           or text with \r \n \t \\ \" \xNN
     1.500000 > a00101a2                      bytes sent
     2.000000 adv A4:C1:38:00:00:01 -61 fcd2=40006401 mfr:004c=0215
-    2.250000 edge door 1
+    2.125000 ntf A4:C1:38:00:00:02 2a6e=3408     the value of a characteristic
+    2.250000 edge door 1                     or `edge door 1 lost 3`: three edges were lost before it
+    2.500000 level door 1                    a line's level when the port was opened; an output's with
+                                             `asked 0` behind it, the level it was told to have
 
 A UUID of four hex digits stands for the 128-bit one in the Bluetooth base range. Times never go back.
 A later line that begins with # is a comment, an empty line means nothing.
@@ -21,7 +24,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, TextIO
 
-from gateway.driver import Advertisement, Edge
+from gateway.driver import Advertisement, Edge, Notification
 from gateway.errors import ConfigError
 
 VERSION: Final = 1
@@ -30,7 +33,8 @@ _FIRST_LINE: Final = f"# capture: {VERSION}"
 _BASE_UUID: Final = "-0000-1000-8000-00805f9b34fb"
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HEADER: Final = re.compile(r"#\s*([a-z][a-z0-9_]*):\s*(.*)")
-_LINE: Final = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?\s+([<>]|adv|edge)\s*(.*)")
+_LINE: Final = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?\s+([<>]|adv|ntf|edge|level)\s*(.*)")
+_EDGE: Final = re.compile(r"(\S|\S.*\S) ([01])(?: lost (\d{1,6}))?(?: asked ([01]))?")
 _ADDRESS: Final = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 _ESCAPE: Final = re.compile(r'\\(x[0-9a-fA-F]{2}|[rnt\\"])')
 _QUOTED: Final = re.compile(r'"((?:[ !#-\[\]-~]|\\x[0-9a-fA-F]{2}|\\[rnt\\"])*)"')
@@ -52,7 +56,7 @@ class Sent:
     octets: bytes
 
 
-Recorded = Received | Sent | Advertisement | Edge
+Recorded = Received | Sent | Advertisement | Notification | Edge
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ def _split(lines: Iterable[str], name: str) -> tuple[dict[str, str], Iterator[tu
 def _entry(line: str) -> Entry:
     match = _LINE.fullmatch(line)
     if match is None:
-        raise ValueError("write SECONDS < BYTES, SECONDS > BYTES, SECONDS adv ... or SECONDS edge ...")
+        raise ValueError("write SECONDS < BYTES, SECONDS > BYTES, SECONDS adv, ntf, edge or level ...")
     at_ns = int(match[1]) * 10**9 + int((match[2] or "").ljust(9, "0"))
     verb, rest = match[3], match[4]
     if verb == "<":
@@ -126,10 +130,13 @@ def _entry(line: str) -> Entry:
         return Entry(at_ns, Sent(_octets(rest)))
     if verb == "adv":
         return Entry(at_ns, _advertisement(rest.split()))
-    line_name, _, level = rest.rpartition(" ")
-    if level not in {"0", "1"} or not line_name or line_name != line_name.strip():
+    if verb == "ntf":
+        return Entry(at_ns, _notification(rest.split()))
+    edge = _EDGE.fullmatch(rest)
+    if edge is None:
         raise ValueError("an edge is written: edge LINE 0, or edge LINE 1")
-    return Entry(at_ns, Edge(line_name, level == "1"))
+    lost, asked = int(edge[3] or 0), None if edge[4] is None else edge[4] == "1"
+    return Entry(at_ns, Edge(edge[1], edge[2] == "1", verb == "level", lost, asked))
 
 
 def _octets(text: str) -> bytes:
@@ -171,6 +178,13 @@ def _advertisement(words: list[str]) -> Advertisement:
     return Advertisement(words[0].upper(), int(words[1]), services, makers)
 
 
+def _notification(words: list[str]) -> Notification:
+    uuid, equals, hexed = words[1].partition("=") if len(words) == 2 else ("", "", "")
+    if not equals or not _ADDRESS.fullmatch(words[0]) or not re.fullmatch(r"([0-9a-fA-F]{2})*", hexed):
+        raise ValueError("a notification is written: ntf AA:BB:CC:DD:EE:FF UUID=HEX")
+    return Notification(words[0].upper(), long_uuid(uuid), bytes.fromhex(hexed))
+
+
 def long_uuid(text: str) -> str:
     """The 128-bit UUID, lower case, for one of 4 or 32 digits. Raises ValueError for anything else."""
     lower = text.lower()
@@ -204,7 +218,11 @@ def _written(what: Recorded) -> str:
     if isinstance(what, Sent):
         return f"> {_bytes_text(what.octets)}"
     if isinstance(what, Edge):
-        return f"edge {what.line} {int(what.rising)}"
+        lost = f" lost {what.lost}" if what.lost else ""
+        asked = "" if what.asked is None else f" asked {int(what.asked)}"
+        return f"{'level' if what.found else 'edge'} {what.line} {int(what.rising)}{lost}{asked}"
+    if isinstance(what, Notification):
+        return f"ntf {what.address} {_short_uuid(what.characteristic)}={what.payload.hex()}"
     words = [f"adv {what.address} {what.rssi}"]
     words += [f"{_short_uuid(uuid)}={octets.hex()}" for uuid, octets in what.service_data.items()]
     words += [f"mfr:{maker:04x}={octets.hex()}" for maker, octets in what.manufacturer_data.items()]

@@ -27,15 +27,19 @@ __all__ = [
     "GpioDriver",
     "Lines",
     "Measure",
+    "Notification",
     "PortGone",
     "Secret",
     "SerialDriver",
     "Settings",
     "Value",
     "Values",
+    "Wiring",
 ]
 
+BIASES: Final = ("as-is", "disabled", "pull-up", "pull-down")  # of a GPIO line, in gpiod's words
 _LINE: Final = re.compile(r"(\d+) ([5-8])([noe])([12])")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,49 @@ class Advertisement:
 
 
 @dataclass(frozen=True, slots=True)
+class Notification:
+    """The value of one GATT characteristic: the device sent it, or the port read it as `every_s` asks."""
+
+    address: str
+    characteristic: str  # 128-bit UUID, lower case
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Edge:
-    """A GPIO line changed. `line` is the line's name, `rising` its new level."""
+    """A GPIO line changed. `line` is the line's name in the settings, `rising` its new logical level.
+
+    `found` marks the level that a line had when its port was opened: a state, not a change. `lost` is
+    how many edges of this line were lost just before it. Of an output this is the level read back,
+    and `asked` the level it was last told to have; None for an input.
+    """
 
     line: str
     rising: bool
+    found: bool = False
+    lost: int = 0
+    asked: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """How one GPIO line is connected and used. Levels are logical: `active_low` turns them around.
+
+    `hold_ms` keeps an input active until it was inactive for so long. An output has `safe` from the
+    port's opening until a command, and again when the worker stops; `feedback` names an input that
+    shows what really happened, within `settle_ms`.
+    """
+
+    line: str
+    is_output: bool = False
+    active_low: bool = False
+    bias: str = "as-is"
+    debounce_ms: int = 0
+    hold_ms: int = 0
+    safe: bool = False
+    feedback: str = ""
+    feedback_active_low: bool = False
+    settle_ms: int = 50
 
 
 class Driver:
@@ -185,39 +227,91 @@ class SerialDriver(Driver):
 
 
 class BleDriver(Driver):
-    """A device heard by its advertisements. `service` is the 128-bit UUID of its service data."""
+    """A BLE device: heard by its advertisements, connected to for its characteristics, or both.
+
+    `service` is the 128-bit UUID of its service data; empty for a device whose advertisements hold no
+    values. Whatever `notify` or `read` names makes the port connect and stay connected: it subscribes to
+    the former, and reads the latter every `every_s` seconds. `write` is where encoded commands go.
+    """
 
     kind = "ble"
     service: ClassVar[str] = ""
+    notify: ClassVar[tuple[str, ...]] = ()
+    read: ClassVar[tuple[str, ...]] = ()
+    every_s: ClassVar[float] = 0.0
+    write: ClassVar[str] = ""
 
-    def decode(self, frame: Advertisement) -> Values | None:
-        """The values in one advertisement of the configured address."""
+    def decode(self, frame: Any) -> Values | None:
+        """The values in one Advertisement or Notification of the configured address.
+
+        Two sensors may share an address, so a driver passes over the sort of frame it does not know.
+        """
         return super().decode(frame)
 
     @classmethod
+    def connects(cls) -> bool:
+        """Whether the port must connect to the device; else it only listens."""
+        return bool(cls.notify or cls.read or cls.write)
+
+    @classmethod
     def check_declaration(cls) -> None:
-        """`service` is a 128-bit UUID in lower case; the settings name the device's address."""
-        if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", cls.service):
-            raise TypeError(f"{cls.__qualname__}: service must be a 128-bit UUID in lower case")
+        """All UUIDs are of 128 bits in lower case; the settings name the device's address."""
+        name = cls.__qualname__
+        if not cls.service and not cls.connects():
+            raise TypeError(f"{name}: name its service, or what to notify, read or write")
+        for field in ("service", "write"):
+            uuid = getattr(cls, field)
+            if uuid and not _UUID.fullmatch(uuid):
+                raise TypeError(f"{name}: {field} must be a 128-bit UUID in lower case")
+        for field in ("notify", "read"):
+            if not all(_UUID.fullmatch(uuid) for uuid in getattr(cls, field)):
+                raise TypeError(f"{name}: {field} must hold 128-bit UUIDs in lower case")
+        if bool(cls.read) != (cls.every_s > 0):
+            raise TypeError(f"{name}: read and every_s come together")
+        if bool(cls.accepts) != bool(cls.write):
+            raise TypeError(f"{name}: accepts and write come together")
         if "address" not in {f.name for f in fields(cls.settings_type())}:
-            raise TypeError(f"{cls.__qualname__}: settings need a field `address`")
+            raise TypeError(f"{name}: settings need a field `address`")
 
 
 class GpioDriver(Driver):
-    """A contact or sensor on one GPIO line; the settings name the line."""
+    """A contact, sensor or relay on one GPIO line; the settings name the line.
+
+    All but `direction` may also be a setting of the same name, which then counts; so may
+    `feedback` and `feedback_active_low` of an output (see `Wiring`). Times are in milliseconds.
+    """
 
     kind = "gpio"
+    direction: ClassVar[str] = "in"
+    active_low: ClassVar[bool] = False
     bias: ClassVar[str] = "as-is"
     debounce_ms: ClassVar[int] = 0
+    hold_ms: ClassVar[int] = 0
+    safe: ClassVar[bool] = False
+    settle_ms: ClassVar[int] = 50
 
     def decode(self, frame: Edge) -> Values | None:
         """The values after one edge of the configured line."""
         return super().decode(frame)
 
+    def wiring(self) -> Wiring:
+        """How the line of this sensor is to be opened."""
+        names = {f.name for f in fields(Wiring)} - {"is_output"}
+        chosen = {
+            name: getattr(self.settings, name, getattr(self, name, None))
+            for name in names
+            if hasattr(self.settings, name) or hasattr(self, name)
+        }
+        return Wiring(is_output=self.direction == "out", **chosen)
+
     @classmethod
     def check_declaration(cls) -> None:
-        """`bias` is one of gpiod's; the settings name the line."""
-        if cls.bias not in {"as-is", "disabled", "pull-up", "pull-down"}:
-            raise TypeError(f"{cls.__qualname__}: bias must be as-is, disabled, pull-up or pull-down")
+        """`bias` is one of gpiod's, only outputs take commands; the settings name the line."""
+        if cls.bias not in BIASES:
+            raise TypeError(f"{cls.__qualname__}: bias must be {', '.join(BIASES[:-1])} or {BIASES[-1]}")
+        if cls.direction not in {"in", "out"}:
+            raise TypeError(f'{cls.__qualname__}: direction must be "in" or "out"')
+        if bool(cls.accepts) != (cls.direction == "out"):
+            raise TypeError(f"{cls.__qualname__}: direction is \"out\" exactly if it accepts commands")
         if "line" not in {f.name for f in fields(cls.settings_type())}:
             raise TypeError(f"{cls.__qualname__}: settings need a field `line`")
