@@ -76,6 +76,8 @@ def parse_port(text: str) -> PortUrl:
     url = PortUrl(scheme, unquote(place) if scheme == "replay" else place, options)
     if scheme == "serial":
         _check_serial(text, place)
+    elif scheme == "gpio":
+        _check_gpio(text, place)
     elif scheme == "replay":
         replay_options(url)
     return url
@@ -129,3 +131,13 @@ def _check_serial(text: str, place: str) -> None:
             f"port {text!r}: write serial:usb-VID:PID, serial:usb-VID:PID-SERIAL, "
             "serial:path/NAME or an absolute path"
         )
+
+
+def _check_gpio(text: str, place: str) -> None:
+    if re.fullmatch(r"(/dev/)?gpiochip[0-9]+|[0-9]{1,3}", place):
+        raise ConfigError(
+            f"port {text!r}: this number goes to whichever chip was found first; write gpio:LABEL, "
+            "such as gpio:pinctrl-bcm2711; `gateway scan` lists the labels"
+        )
+    if "/" in place or not place.isprintable() or place != place.strip():
+        raise ConfigError(f"port {text!r}: write gpio:LABEL with the label of a chip, as `gateway scan` has it")

@@ -56,6 +56,21 @@ def test_a_capture_of_every_kind_of_entry_is_read() -> None:
     ]
 
 
+EDGES = [
+    Edge("1", False),
+    Edge("a 1 b", True, lost=3),
+    Edge("LAMP", True, asked=False),
+    Edge("LAMP", False, found=True, lost=2, asked=True),
+]
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_an_edge_is_read_as_it_was_written(edge: Edge) -> None:
+    out = io.StringIO()
+    CaptureWriter(out, {}).add(5_000, edge)
+    assert [entry.what for entry in read_capture(lines(out.getvalue()), "x")] == [edge]
+
+
 def test_the_header_is_read_alone() -> None:
     expected = {"driver": "sds011", "where": "north mast, line 3: the long one", "when": ""}
     assert read_header(lines(SAMPLE), "x") == expected
