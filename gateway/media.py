@@ -4,7 +4,7 @@ Kept apart from `gateway.driver` because it imports numpy, which no worker of a 
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from gateway.driver import Driver
 from gateway.reading import Values
 
 Pcm = npt.NDArray[np.int16]
+ENCODINGS: Final = ("jpeg", "yuyv")  # what cameras send; "bmp" comes only from files
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,31 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One picture as the camera gave it: `encoding` is "jpeg", "yuyv" or "bmp"."""
+    """One picture as the camera gave it: `encoding` is "jpeg", "yuyv" or "bmp".
+
+    `t_ns` (CLOCK_MONOTONIC) is the kernel's stamp. `pixels` of "yuyv" are rows of Y0 U Y1 V, two bytes a
+    pixel, without padding.
+    """
 
     t_ns: int
     encoding: str
     width: int
     height: int
     pixels: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a driver asks of its camera: size in pixels, pictures a second, encodings in order of preference.
+
+    The camera gives the nearest it can do; `exact` says that nothing else will do.
+    """
+
+    width: int
+    height: int
+    fps: float
+    encodings: tuple[str, ...] = ENCODINGS
+    exact: bool = False
 
 
 class AudioDriver(Driver):
@@ -48,6 +67,10 @@ class AudioDriver(Driver):
     rate_hz: ClassVar[int] = 48_000
     channels: ClassVar[int] = 1
     block_ms: ClassVar[int] = 20
+
+    def rate_for(self) -> int:
+        """The rate this sensor needs: `rate_hz`, unless its settings name another."""
+        return self.rate_hz
 
     def decode(self, frame: Block) -> Values | None:
         """The values in one block (a level, say)."""
@@ -64,7 +87,23 @@ class VideoDriver(Driver):
     """A camera. Images also run through the sensor's stages."""
 
     kind = "v4l2"
+    width: ClassVar[int] = 640
+    height: ClassVar[int] = 480
+    fps: ClassVar[float] = 5.0
+    encodings: ClassVar[tuple[str, ...]] = ENCODINGS
 
-    def decode(self, frame: Any) -> Values | None:
+    def picture(self) -> Picture:
+        """What this sensor asks of its camera: the declaration, unless its settings say otherwise."""
+        return Picture(self.width, self.height, self.fps, self.encodings)
+
+    def decode(self, frame: Image) -> Values | None:
         """The values in one image (a mean brightness, say)."""
         return super().decode(frame)
+
+    @classmethod
+    def check_declaration(cls) -> None:
+        """Size and rate must be what cameras can do; encodings are "jpeg" and "yuyv"."""
+        if not (16 <= cls.width <= 8192 and 16 <= cls.height <= 8192 and 0 < cls.fps <= 240):
+            raise TypeError(f"{cls.__qualname__}: width, height or fps is out of range")
+        if not cls.encodings or not set(cls.encodings) <= set(ENCODINGS):
+            raise TypeError(f"{cls.__qualname__}: encodings are some of {', '.join(ENCODINGS)}")

@@ -3,7 +3,8 @@
 serial:usb-067b:2303-A1B2      a USB adapter by vendor:product[-serial number]
 serial:path/pci-0000:00:14...  a physical socket, as under /dev/serial/by-path
 serial:/dev/serial0            any other path that does not change its meaning after a replug
-ble:hci0  gpio:pinctrl-bcm2711  alsa:usb-...  v4l2:usb-...
+ble:A4:C1:38:12:34:56          a Bluetooth adapter by its own address; or ble:hci0, by its name
+gpio:pinctrl-bcm2711  alsa:usb-...  v4l2:usb-...
 replay:scene.flac?speed=1      frames from a file, at recorded speed, faster, or "live"
 """
 
@@ -19,7 +20,9 @@ SCHEMES: Final = ("serial", "ble", "gpio", "alsa", "v4l2", "replay")
 REPLAY_OPTIONS: Final = ("speed", "loop", "start", "rate", "fps")
 
 _USB: Final = re.compile(r"usb-([0-9a-fA-F]{4}):([0-9a-fA-F]{4})(?:-(.+))?")
+_CARD: Final = re.compile(r"card/[A-Za-z_][A-Za-z0-9_]*(,[0-9]{1,3})?")
 _BY_PATH: Final = re.compile(r"path/[^/]+")
+_BLE: Final = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}|hci[0-9]{1,3}")
 _WANDERING: Final = re.compile(r"(/dev/)?tty(USB|ACM)[0-9]+")
 
 
@@ -76,8 +79,14 @@ def parse_port(text: str) -> PortUrl:
     url = PortUrl(scheme, unquote(place) if scheme == "replay" else place, options)
     if scheme == "serial":
         _check_serial(text, place)
+    elif scheme == "ble":
+        _check_ble(text, place)
     elif scheme == "gpio":
         _check_gpio(text, place)
+    elif scheme == "v4l2":
+        _check_v4l2(text, place)
+    elif scheme == "alsa":
+        _check_alsa(text, place)
     elif scheme == "replay":
         replay_options(url)
     return url
@@ -140,4 +149,36 @@ def _check_gpio(text: str, place: str) -> None:
             "such as gpio:pinctrl-bcm2711; `gateway scan` lists the labels"
         )
     if "/" in place or not place.isprintable() or place != place.strip():
-        raise ConfigError(f"port {text!r}: write gpio:LABEL with the label of a chip, as `gateway scan` has it")
+        raise ConfigError(
+            f"port {text!r}: write gpio:LABEL with the label of a chip, as `gateway scan` has it"
+        )
+
+
+def _check_ble(text: str, place: str) -> None:
+    if not _BLE.fullmatch(place):
+        raise ConfigError(
+            f"port {text!r}: write ble:AA:BB:CC:DD:EE:FF with the adapter's own address (`bluetoothctl list` "
+            "shows it), or ble:hci0 for the adapter that has this name; a sensor's address is its setting"
+        )
+
+
+def _check_v4l2(text: str, place: str) -> None:
+    if re.fullmatch(r"(/dev/)?video[0-9]+|[0-9]{1,3}", place):
+        raise ConfigError(
+            f"port {text!r}: this number goes to whichever camera was found first; name the camera "
+            "(v4l2:usb-VID:PID) or its socket (v4l2:bus/NAME)"
+        )
+    if not (_USB.fullmatch(place) or (place.startswith("bus/") and place.isprintable() and len(place) > 4)):
+        raise ConfigError(
+            f"port {text!r}: write v4l2:usb-VID:PID, v4l2:usb-VID:PID-SERIAL, or v4l2:bus/NAME with the "
+            "bus that the camera names, such as bus/usb-0000:01:00.0-1.2"
+        )
+
+
+def _check_alsa(text: str, place: str) -> None:
+    if not (_USB.fullmatch(place) or _CARD.fullmatch(place)):
+        raise ConfigError(
+            f"port {text!r}: name the sound card itself, not its number: alsa:usb-VID:PID, "
+            "alsa:usb-VID:PID-SERIAL, or alsa:card/ID or alsa:card/ID,DEVICE with the id in "
+            "/proc/asound/cards; `gateway scan` lists them"
+        )
