@@ -6,6 +6,7 @@ On a laptop this process is the parent of both units; on a pole systemd starts e
 
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -35,15 +36,12 @@ def run(site: Path, only: str | None = None) -> int:
     if only is not None:
         os.execv(sys.executable, _command(UNITS[only], plan))  # noqa: S606  no shell is wanted
     die_with_parent()
-    stopping: list[int] = []
+    stopping = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda signum, _: stopping.append(signum))
+        signal.signal(signum, lambda *_: os.eventfd_write(stopping, 1))
     units = [_Unit(name, module, plan) for name, module in UNITS.items()]
     try:
-        while not stopping:
-            for unit in units:
-                unit.keep()
-            time.sleep(0.05)  # signals end it early; a dead unit is seen within this time
+        _keep(units, stopping)
     finally:
         for unit in reversed(units):  # sensors first: what they hold must still reach core
             unit.stop()
@@ -56,34 +54,38 @@ def _command(module: str, plan: Path) -> list[str]:
 
 
 class _Unit:
-    """One unit's process, started again when it dies."""
+    """One unit's process, started again when it dies. `pidfd` can be read when it has died."""
 
     def __init__(self, name: str, module: str, plan: Path) -> None:
         self._name = name
         self._command = _command(module, plan)
         self._process: subprocess.Popen[bytes] | None = None
+        self.pidfd: int | None = None
         self._pause_s = _RESTART_S[0]
         self._started = self._not_before = 0.0
 
-    def keep(self) -> None:
-        """Start the unit if it does not run and its pause is over."""
+    def keep(self) -> float | None:
+        """Start the unit if it does not run and its pause is over; what is left of the pause."""
         now = time.monotonic()
         if self._process is not None:
             status = self._process.poll()
             if status is None:
-                return
+                return None
             if now - self._started > _WELL_S:
                 self._pause_s = _RESTART_S[0]
             text = f"unit {self._name} ended; it starts again in {self._pause_s:.1f} s"
             say(_log, logging.WARNING, text, status=status)
-            self._process = None
+            self._forget()
             self._not_before = now + self._pause_s
             self._pause_s = min(self._pause_s * 2, _RESTART_S[1])
-        if now >= self._not_before:
-            self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, env=child_environment(), start_new_session=True
-            )
-            self._started = now
+        if now < self._not_before:
+            return self._not_before - now
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.DEVNULL, env=child_environment(), start_new_session=True
+        )
+        self.pidfd = os.pidfd_open(self._process.pid)
+        self._started = now
+        return None
 
     def stop(self) -> None:
         """Ask the unit to end, and end it if it does not."""
@@ -98,3 +100,21 @@ class _Unit:
             )
             self._process.kill()
             self._process.wait()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._process = None
+        if self.pidfd is not None:
+            os.close(self.pidfd)
+            self.pidfd = None
+
+
+def _keep(units: list[_Unit], stopping: int) -> None:
+    """Keep the units running until `stopping` can be read; sleeps until one dies or is due again."""
+    while True:
+        pauses_s = [unit.keep() for unit in units]
+        pause_s = min((pause_s for pause_s in pauses_s if pause_s is not None), default=None)
+        ends = [unit.pidfd for unit in units if unit.pidfd is not None]
+        ready, _, _ = select.select([stopping, *ends], [], [], pause_s)
+        if stopping in ready:
+            return

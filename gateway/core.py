@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,12 +26,12 @@ from gateway.plan import Plan, load_plan
 from gateway.process import die_with_parent
 from gateway.reading import Lane
 from gateway.records import Item, pack_anchor
-from gateway.sdnotify import notify
+from gateway.sdnotify import notify, watchdog_every_s
 from gateway.spool import Kept, Spool
 from gateway.tables import keep_table
 from gateway.uplink import Uplink
 
-_LOOK_EVERY_S: Final = 1.0
+_LOOK_EVERY_S: Final = 10.0  # at the clock; everything else wakes core by itself
 _DRAIN_S: Final = 2.0
 _CLOCK_STEP_NS: Final = (
     500_000_000  # a wall clock that moved more than this against the monotonic one has stepped
@@ -48,6 +49,7 @@ class Core:
         self._incarnation = secrets.randbits(63)
         self._own_n = 1
         self._anchored: ClockState | None = None
+        self._died: asyncio.Future[str] = self._loop.create_future()
         self._spool = Spool(plan.state / "spool", plan.spool, plan.table_id(), clock, self._on_kept_in_thread)
         tables = keep_table(plan.state / "tables", plan.table())
         self._uplink = Uplink(plan.state, self._spool.logs, self._spool.epoch, tables, clock)
@@ -60,13 +62,7 @@ class Core:
         self._uplink.start()
         say(_log, logging.INFO, "core is up", epoch=self._spool.epoch.hex(), **self.status()["lanes"])
         notify("READY=1")
-        while not stop.is_set():
-            self._watch_clock()
-            self._check_threads()
-            notify("WATCHDOG=1")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_EVERY_S):
-                    await stop.wait()
+        await self._look_on(stop)
         notify("STOPPING=1")
         self._link.close()
         await asyncio.to_thread(self._spool.finish)
@@ -76,6 +72,30 @@ class Core:
         self._uplink.close()
         say(_log, logging.INFO, "core stopped", **self.status()["lanes"])
         self._spool.close()
+
+    async def _look_on(self, stop: asyncio.Event) -> None:
+        """Until `stop`: watch the clock, feed systemd's watchdog. Raises SpoolError if a thread died."""
+        every_s = min(_LOOK_EVERY_S, watchdog_every_s() or _LOOK_EVERY_S)
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            while not stopped.done():
+                self._watch_clock()
+                self._check_threads()
+                notify("WATCHDOG=1")
+                await asyncio.wait(
+                    (stopped, self._died), timeout=every_s, return_when=asyncio.FIRST_COMPLETED
+                )
+        finally:
+            stopped.cancel()
+
+    def thread_died(self, name: str) -> None:
+        """A bug ended a thread; called from that thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: core is stopping anyway
+            self._loop.call_soon_threadsafe(self._note_death, name)
+
+    def _note_death(self, name: str) -> None:
+        if not self._died.done():
+            self._died.set_result(name)
 
     async def _drain(self) -> None:
         """Give the hub a moment to take what is left, if it is there; the rest waits on disk."""
@@ -151,8 +171,9 @@ class Core:
     def _check_threads(self) -> None:
         """Raises SpoolError if a thread died: a core that looks well but sends nothing is worse than none."""
         self._spool.check()
-        if not self._uplink.is_alive():
-            raise SpoolError("the uplink's thread died; core starts again")
+        name = self._died.result() if self._died.done() else "uplink"
+        if self._died.done() or not self._uplink.is_alive():
+            raise SpoolError(f"the thread {name} died; core starts again")
 
 
 def _check_durable(state: Path) -> None:
@@ -171,19 +192,21 @@ async def _serve(plan: Plan) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    await Core(plan, SystemClock()).run(stop)
+    core = Core(plan, SystemClock())
+    threading.excepthook = partial(_on_dead_thread, core)
+    await core.run(stop)
 
 
-def _log_dead_thread(died: threading.ExceptHookArgs) -> None:
+def _on_dead_thread(core: Core, died: threading.ExceptHookArgs) -> None:
     name = died.thread.name if died.thread else "?"
     trace = (died.exc_type, died.exc_value, died.exc_traceback) if died.exc_value else None
     _log.critical("a bug ended the thread %s; please report it", name, exc_info=trace)
+    core.thread_died(name)
 
 
 def main(arguments: list[str]) -> int:
     """Entry point; exit status 1 with one plain line for what a person must mend."""
     start_logging("core")
-    threading.excepthook = _log_dead_thread
     die_with_parent()
     try:
         if len(arguments) != 1:

@@ -15,3 +15,11 @@ def notify(state: str) -> None:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     with sock, contextlib.suppress(OSError):  # a dead systemd is no reason to stop measuring
         sock.sendto(state.encode(), address)
+
+
+def watchdog_every_s() -> float | None:
+    """How often systemd is to be told "WATCHDOG=1", thrice as often as it asks for; None: it does not ask."""
+    try:
+        return int(os.environ["WATCHDOG_USEC"]) / 3e6
+    except (KeyError, ValueError):
+        return None

@@ -29,6 +29,8 @@ from gateway.wire import (
 
 WELCOME_WITHIN_S: Final = 10.0
 DEAD_AFTER_BEATS: Final = 3
+ACK_WITHIN_S: Final = 30.0  # a hub that says nothing for so long while something is under way is not there
+_EARLY: Final = 0.75  # of a heartbeat: who is awake after it pings now, so that two pings make one wake-up
 _FRAME_OVERHEAD: Final = 48  # bytes around a payload on the wire, for the credit
 _BULK_PEEK: Final = 16384
 
@@ -73,6 +75,7 @@ class Session:
         self._sent: dict[int, int] = {}  # lane -> highest sequence number handed to the socket
         self._under_way: dict[int, deque[_UnderWay]] = {lane: deque() for lane in self._lanes}
         self._under_way_bytes = 0
+        self._under_way_ns = 0  # since when something is
         self._replies: deque[Message] = deque()
         self._peeked: deque[tuple[int, StoredFrame | Lost]] = deque()
 
@@ -137,7 +140,7 @@ class Session:
             lane, item = found
             yield self._message(lane, item)
             self._count_sent(lane, item)
-        if self.welcomed and self._clock.mono_ns() - self._said_ns >= self._heartbeat_ns:
+        if self.welcomed and self._clock.mono_ns() - self._said_ns >= _EARLY * self._heartbeat_ns:
             yield Ping(self._session)
             self._said()
 
@@ -171,6 +174,8 @@ class Session:
         size = _FRAME_OVERHEAD + (len(item.content) if isinstance(item, StoredFrame) else 0)
         self._peeked.popleft()
         self._sent[lane] = item.last_seq
+        if not self._under_way_bytes:
+            self._under_way_ns = self._clock.mono_ns()
         self._under_way[lane].append(_UnderWay(item.last_seq, size))
         self._under_way_bytes += size
         self.counters["frames_sent"] += 1
@@ -181,9 +186,26 @@ class Session:
 
     def check_alive(self) -> None:
         """Raises WireError("silent") when the hub has not been heard for too long."""
-        now = self._clock.mono_ns()
+        if self._clock.mono_ns() <= self._dead_ns():
+            return
         if not self.welcomed:
-            if now - self._opened_ns > WELCOME_WITHIN_S * 1e9:
-                raise WireError("silent", f"no welcome within {WELCOME_WITHIN_S:.0f} s")
-        elif now - self._heard_ns > DEAD_AFTER_BEATS * self._heartbeat_ns:
-            raise WireError("silent", f"nothing heard for {DEAD_AFTER_BEATS} heartbeats")
+            raise WireError("silent", f"no welcome within {WELCOME_WITHIN_S:.0f} s")
+        if self._under_way_bytes:
+            raise WireError("silent", f"no ack within {ACK_WITHIN_S:.0f} s")
+        raise WireError("silent", f"nothing heard for {DEAD_AFTER_BEATS} heartbeats")
+
+    def due_ns(self) -> int:
+        """When `to_send` or `check_alive` will have something to say even if nothing happens."""
+        if not self.welcomed:
+            return self._dead_ns()
+        return min(self._said_ns + self._heartbeat_ns, self._dead_ns())
+
+    def _dead_ns(self) -> int:
+        """When the hub, if it goes on saying nothing, counts as dead."""
+        if not self.welcomed:
+            return self._opened_ns + int(WELCOME_WITHIN_S * 1e9)
+        dead_ns = self._heard_ns + DEAD_AFTER_BEATS * self._heartbeat_ns
+        if self._under_way_bytes:
+            waiting_ns = max(self._heard_ns, self._under_way_ns)
+            dead_ns = min(dead_ns, waiting_ns + int(ACK_WITHIN_S * 1e9))
+        return dead_ns

@@ -6,7 +6,6 @@ pydantic, so nothing that a sensor does can take it down. SIGHUP starts parked w
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 import time
@@ -23,7 +22,7 @@ from gateway.process import die_with_parent
 from gateway.reading import Health, HealthCode, Lane
 from gateway.records import pack_record
 from gateway.restart import Deaths, RestartPolicy
-from gateway.sdnotify import notify
+from gateway.sdnotify import notify, watchdog_every_s
 
 LINK_NUMBER: Final = 255
 _FLUSH_S: Final = 2.0
@@ -165,7 +164,8 @@ class Supervisor:
             link = linking.create_task(self._link.run())
             async with asyncio.TaskGroup() as keeping:
                 tasks = [keeping.create_task(keeper.run()) for keeper in self.keepers]
-                tasks.append(keeping.create_task(self._feed_watchdog()))
+                if (every_s := watchdog_every_s()) is not None:
+                    tasks.append(keeping.create_task(self._feed_watchdog(every_s)))
                 notify("READY=1")
                 await stop.wait()
                 notify("STOPPING=1")
@@ -181,9 +181,8 @@ class Supervisor:
         for keeper in self.keepers:
             keeper.unpark()
 
-    async def _feed_watchdog(self) -> None:
+    async def _feed_watchdog(self, every_s: float) -> None:
         """Tell systemd that we live, but only while every worker is heard or waits on purpose."""
-        every_s = int(os.environ.get("WATCHDOG_USEC") or 10_000_000) / 3e6
         starving = Condition(_log, "watchdog")
         while True:
             if all(keeper.well for keeper in self.keepers):

@@ -7,7 +7,7 @@ the hub answers from where to go on. A box that is not enrolled, or refused, wai
 """
 
 import logging
-import os
+import math
 import random
 import threading
 import time
@@ -25,13 +25,16 @@ from gateway.errors import ConfigError, WireError
 from gateway.keys import enrolment_path, keys_path, read_box_keys, read_enrolment
 from gateway.lane import LaneLog
 from gateway.log import Condition, say
+from gateway.reading import Lane
 from gateway.session import Refused, Session
+from gateway.waking import LOOK_S, Waker
 from gateway.wire import MESSAGE_MAX, pack_message, unpack_message
 
-_BACKOFF_S: Final = (0.2, 15.0)  # first and longest pause between two tries; jitter of half is added
-_TICK_MS: Final = 200
+_BACKOFF_S: Final = (0.2, 40.0)  # first and longest pause between two tries; jitter of half is added
+_URGENT_S: Final = 15.0  # the longest pause while an alert waits
+_NETWORK_S: Final = (0.3, 5.0)  # a changed network is tried after the first, not sooner than the second again
 _TURN: Final = 64  # messages each way before the other connection gets its turn
-_WAITING_FOR_ENROLMENT_S: Final = 0.5
+_WAITING_FOR_ENROLMENT_S: Final = 600.0  # its files are watched
 _EVENTS: Final = (
     zmq.EVENT_CONNECTED
     | zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -57,19 +60,19 @@ class Uplink(threading.Thread):
         clock: Clock,
     ) -> None:
         super().__init__(name="uplink", daemon=True)
-        self._state = state
-        self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._waker = Waker(state)
+        self._logs = logs
         self._stopping = False
         self._was_up = False
         self._hub = Condition(_log, "uplink")
         self._connections = tuple(
             _Connection(role, state, self._hub, partial(Session, role, logs, epoch, tables, clock))
-            for role in "UB"
+            for role in "UB"  # urgent first: bulk follows when urgent is up
         )
 
     def wake(self) -> None:
         """Something new is in the spool."""
-        os.eventfd_write(self._woken, 1)
+        self._waker.wake()
 
     def stop(self) -> None:
         """Ask the thread to close its sockets and end."""
@@ -94,26 +97,44 @@ class Uplink(threading.Thread):
         self._was_up = self.up
 
     def run(self) -> None:
-        """The thread's main loop."""
+        """The thread's main loop. It sleeps until something happens or is due."""
         context = zmq.Context()
         poller = zmq.Poller()
-        poller.register(self._woken, zmq.POLLIN)
+        self._waker.register(poller)
         try:
             while not self._stopping:
-                ready = dict(poller.poll(_TICK_MS))
-                if self._woken in ready:
-                    os.eventfd_read(self._woken)
-                for connection in self._connections:
-                    connection.step(context, poller)
-                self._say_up()
+                self._step(context, poller)
+                ready = dict(poller.poll(math.ceil(self._due_in_s() * 1000)))
+                if self._waker.heard(ready):
+                    for connection in self._connections:
+                        connection.try_soon()
         finally:
             for connection in self._connections:
                 connection.close(poller)
             context.destroy(linger=0)
 
+    def _step(self, context: zmq.Context[zmq.Socket[bytes]], poller: zmq.Poller) -> None:
+        urgent, bulk = self._connections
+        urgent.step(context, poller)
+        if urgent.state == "up" or bulk.is_open:
+            bulk.step(context, poller)
+        else:
+            bulk.state = urgent.state  # what keeps the one from the hub would keep the other
+        if self._logs[Lane.ALERT].held:
+            urgent.try_within(_URGENT_S)
+        self._say_up()
+
+    def _due_in_s(self) -> float:
+        urgent, bulk = self._connections
+        due_s = urgent.due_s()
+        if urgent.state == "up" or bulk.is_open:
+            due_s = min(due_s, bulk.due_s())
+        left_s = max(0.0, due_s - time.monotonic())
+        return left_s if self._waker.sees_files or urgent.is_open else min(left_s, LOOK_S)
+
     def close(self) -> None:
-        """Let go of the wake-up descriptor, when nobody will call `wake` any more."""
-        os.close(self._woken)
+        """Let go of what wakes the thread, when nobody will call `wake` any more."""
+        self._waker.close()
 
 
 class _Connection:
@@ -134,8 +155,27 @@ class _Connection:
         self._reached = False  # something answers at the hub's address
         self._shaken = False  # and it is the hub
         self._pause_s = _BACKOFF_S[0]
-        self._not_before = 0.0
+        self._not_before = self._tried = 0.0  # CLOCK_MONOTONIC in seconds
         self._seen_files: tuple[int, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a socket, connected or not."""
+        return self._socket is not None
+
+    def due_s(self) -> float:
+        """When `step` must be called even if nothing happens (CLOCK_MONOTONIC)."""
+        return self._not_before if self._session is None else self._session.due_ns() / 1e9
+
+    def try_soon(self) -> None:
+        """The network changed: do not wait for the end of a long pause."""
+        soon, again = _NETWORK_S
+        self._not_before = min(self._not_before, max(time.monotonic() + soon, self._tried + again))
+        self._pause_s = min(self._pause_s, again)
+
+    def try_within(self, pause_s: float) -> None:
+        """Let no pause last longer than this."""
+        self._not_before = min(self._not_before, self._tried + pause_s)
 
     def step(self, context: zmq.Context[zmq.Socket[bytes]], poller: zmq.Poller) -> None:
         """Do all that can be done now without waiting."""
@@ -176,6 +216,7 @@ class _Connection:
 
     def _open(self, context: zmq.Context[zmq.Socket[bytes]], poller: zmq.Poller) -> None:
         self._seen_files = self._files()
+        self._tried = time.monotonic()
         keys = read_box_keys(keys_path(self._folder))
         enrolment = read_enrolment(enrolment_path(self._folder))
         socket = context.socket(zmq.DEALER)

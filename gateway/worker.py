@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from gateway.badframes import BadFrames
+from gateway.badframes import BadFrames, Seldom
 from gateway.clock import SystemClock
 from gateway.commandsocket import CommandSocket
 from gateway.driverbug import blame, bugs_in
@@ -28,14 +28,16 @@ from gateway.errors import BadFrame, ConfigError, PortGone
 from gateway.link import LinkClient
 from gateway.log import Condition, say, start_logging
 from gateway.plan import Plan, PortPlan, load_plan
-from gateway.ports import Port, open_port
+from gateway.ports import FramedPort, Port, open_port
+from gateway.ports.away import Away
 from gateway.process import die_with_parent
 from gateway.progress import Progress
 from gateway.reading import LANE_OF, Event, Health, HealthCode, Kind, Reading, Record, Result
 from gateway.records import pack_record
 from gateway.sensor import Sensor
 
-TICK_S: Final = 1.0
+BEAT_S: Final = 10.0  # between two heartbeats; RestartPolicy.silent_s is three of them and a bit
+GATHER_S: Final = 1.0  # what goes wrong within it is told together
 RETRY_S: Final = (0.1, 5.0)  # first and longest pause before a port is opened again
 WELL_S: Final = 10.0  # a port that stays open this long is well, even if its device is silent
 FLUSH_S: Final = 2.0
@@ -57,6 +59,7 @@ class Worker:
         self._link = LinkClient(run / "core.sock", "worker", port.number)
         self._progress = Progress(run / f"port-{port.number}.progress", SystemClock().state().boot)
         self._bad = BadFrames(run / f"port-{port.number}.bad", port.sensors[0].driver)
+        self._lost = Seldom()  # frames that the port says were lost
         self._bad_packets = 0  # of the port's framing, already passed on to _bad
         self._commands: CommandSocket | None = None
         if any(sensor.driver.accepts for sensor in self._sensors):
@@ -68,8 +71,12 @@ class Worker:
         self._retry_s = RETRY_S[0]
         self._deaf_since_ns = self._progress.before_ns
         self._heard_ns = self._progress.before_ns or 0
+        self._away: dict[str, int] = {}  # devices of a shared bus that went away: since when
         self._in_hand: tuple[int, Any] | None = None
         self._dropped_told = 0
+        self._to_tell = asyncio.Event()
+        if isinstance(self._port, FramedPort):
+            self._port.on_bad = self._to_tell.set
         self.counters: Counter[str] = Counter()
 
     async def run(self, stop: asyncio.Event, heartbeat_fd: int | None) -> None:
@@ -145,14 +152,23 @@ class Worker:
             if since_ns < t_ns:
                 for sensor in self._sensors:
                     self._put(Health(t_ns, sensor.name, HealthCode.DEAF, since_ns), sensor)
+        if isinstance(frame, Away):
+            self._device_gone(t_ns, frame)
+            return
+        if self._away:
+            self._device_back(t_ns, frame)
         for sensor in self._sensors_of(frame):
             was_off = sensor.model_off
+            if lost := getattr(frame, "lost", 0):  # an edge says how many are missing before it
+                self._lost.count(sensor.name, lost)
+                self._to_tell.set()
             try:
                 for record in sensor.take(t_ns, frame):
                     self._put(record, sensor)
             except BadFrame as error:
                 self.counters["bad_frames"] += 1
                 self._bad.add(sensor.name, t_ns, frame)
+                self._to_tell.set()
                 _log.debug("%s: bad frame: %s", sensor.name, error)
             except Exception as error:
                 blame(error, sensor.plan, self.counters["frames"])
@@ -161,6 +177,18 @@ class Worker:
                 self._put_health(sensor, HealthCode.MODEL_OFF)
         self._heard_ns = max(self._heard_ns, _end_ns(t_ns, frame))
         self._mark_progress()
+
+    def _device_gone(self, t_ns: int, frame: Away) -> None:
+        self.counters["devices_gone"] += 1
+        self._away.setdefault(frame.address, t_ns)
+        for sensor in self._sensors_of(frame):
+            self._put_health(sensor, HealthCode.PORT_GONE)
+
+    def _device_back(self, t_ns: int, frame: Any) -> None:
+        since_ns = self._away.pop(getattr(frame, "address", ""), None)
+        if since_ns is not None:
+            for sensor in self._sensors_of(frame):
+                self._put(Health(t_ns, sensor.name, HealthCode.DEAF, since_ns), sensor)
 
     def _sensors_of(self, frame: Any) -> Sequence[Sensor]:
         if self._by_key is None:
@@ -172,7 +200,10 @@ class Worker:
         return self._by_key[key]
 
     def _put(self, record: Record, sensor: Sensor) -> bool:
-        return self._link.put(LANE_OF[_KIND[type(record)]], record.t_ns, pack_record(record, sensor.plan))
+        taken = self._link.put(LANE_OF[_KIND[type(record)]], record.t_ns, pack_record(record, sensor.plan))
+        if not taken:
+            self._to_tell.set()
+        return taken
 
     def _put_health(self, sensor: Sensor, code: HealthCode, count: int = 0) -> bool:
         return self._put(Health(time.monotonic_ns(), sensor.name, code, count=count), sensor)
@@ -199,7 +230,7 @@ class Worker:
         self._progress.set(min([self._heard_ns, *(t_ns for t_ns in waiting if t_ns is not None)]))
 
     async def _tick(self, heartbeat_fd: int | None) -> None:
-        """Once a second: the heartbeat, and what is told late so that it is told seldom."""
+        """The heartbeat, and what is told late so that it is told seldom; idle in between."""
         while True:
             if heartbeat_fd is not None:
                 with contextlib.suppress(BlockingIOError):  # a supervisor that does not read still lives
@@ -207,10 +238,15 @@ class Worker:
             now_ns = time.monotonic_ns()
             if self._opened_ns is not None and now_ns - self._opened_ns > WELL_S * 1e9:
                 self._well()
+            self._to_tell.clear()
             self._tell_bad_frames(now_ns)
+            self._tell_lost(now_ns)
             self._tell_dropped()
             self._mark_progress()
-            await asyncio.sleep(TICK_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_S):
+                    await self._to_tell.wait()
+                    await asyncio.sleep(GATHER_S)
 
     def _tell_bad_frames(self, now_ns: int) -> None:
         bad_packets = self._port.counters["bad_packets"]
@@ -223,6 +259,14 @@ class Worker:
                 self._put_health(sensor, HealthCode.BAD_FRAMES, counts[sensor.name])
         if counts:
             say(_log, logging.WARNING, f"port {self._plan.url}: bad frames", **counts)
+
+    def _tell_lost(self, now_ns: int) -> None:
+        counts = self._lost.due(now_ns)
+        for sensor in self._sensors:
+            if counts.get(sensor.name):
+                self._put_health(sensor, HealthCode.LOST_FRAMES, counts[sensor.name])
+        if counts:
+            say(_log, logging.WARNING, f"port {self._plan.url}: frames were lost", **counts)
 
     def _tell_dropped(self) -> None:
         dropped = self._link.dropped.total() - self._dropped_told

@@ -5,8 +5,8 @@ port loads no numpy.
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from gateway.driver import Driver, SerialDriver
 from gateway.errors import ConfigError
@@ -46,6 +46,13 @@ class Port(Protocol):
     def close(self) -> None:
         """Close the bus; what was half read is dropped and counted."""
         ...
+
+
+@runtime_checkable
+class FramedPort(Protocol):
+    """A port that cuts a stream into frames: who reads the frames does not see the bad ones among them."""
+
+    on_bad: Callable[[], None]  # called when `counters["bad_packets"]` has risen
 
 
 def open_port(port: PortPlan, drivers: Sequence[Driver]) -> Port:

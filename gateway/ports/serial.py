@@ -61,6 +61,7 @@ class SerialPort:
         self._seen: object = None
         self.counters: Counter[str] = Counter()
         self.tap: Callable[[int, Received | Sent], None] | None = None
+        self.on_bad: Callable[[], None] = lambda: None
 
     async def open(self) -> None:
         """Find the device, open it for this process alone, greet it, begin to ask it if it is polled."""
@@ -88,7 +89,9 @@ class SerialPort:
                 for frame in self._framer.feed(chunk):
                     yield t_ns, frame
                 self.counters["skipped_bytes"] += self._framer.skipped - skipped
-                self.counters["bad_packets"] += self._framer.bad - bad
+                if self._framer.bad > bad:
+                    self.counters["bad_packets"] += self._framer.bad - bad
+                    self.on_bad()
             if self._gone is not None or self._tty is None:
                 raise PortGone(self._gone or "the port was closed")
             self._wake.clear()
