@@ -9,7 +9,6 @@ whatever else it left behind.
 import os
 import shlex
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,7 +79,7 @@ class Engine(Protocol):
     name: str
 
     def prepare(self, say: Callable[[str], None]) -> None:
-        """Have a kernel, building or fetching it if need be; `say` gets lines of progress. Raises EngineError."""
+        """Have a kernel, built or fetched if need be; `say` gets lines of progress. Raises EngineError."""
         ...
 
     def run(self, job: Job) -> Outcome:
@@ -89,7 +88,7 @@ class Engine(Protocol):
 
 
 def write_job(job: Job) -> None:
-    """Lay the job into its out folder, where the guest's first process looks for it, and remove old results."""
+    """Lay the job into its out folder, where the guest looks for it; old results go."""
     job.out.mkdir(parents=True, exist_ok=True)
     for name in ("rc", "junit.xml", "console.log"):
         (job.out / name).unlink(missing_ok=True)
@@ -98,8 +97,6 @@ def write_job(job: Job) -> None:
     lines += [f"cd {shlex.quote(str(job.folder))}", f"exec {shlex.join(job.command)}"]
     (job.out / "job.sh").write_text("\n".join(lines) + "\n")
     (job.out / "keep").write_text("".join(f"{path}\n" for path in job.keep))
-    # Virtual time starts at 1970; a guest of real time has the host's clock anyway.
-    (job.out / "date").write_text(f"{int(time.time())}\n")
 
 
 def read_outcome(job: Job, seconds: float, why: str) -> Outcome:

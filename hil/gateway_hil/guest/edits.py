@@ -1,7 +1,7 @@
-"""What the bench changes in Linux before it builds its guest kernel: a few small, scripted edits of the source.
+"""What the bench changes in Linux before it builds its guest kernel: small, scripted edits of the source.
 
-Each is written against Debian's linux-source-6.12. An edit whose place does not look exactly as expected fails
-and says which: a kernel that was half changed must never be built.
+Each is written against Debian's linux-source-6.12. An edit whose place does not look exactly as expected
+fails and says which: a kernel that was half changed must never be built.
 """
 
 import dataclasses
@@ -31,17 +31,16 @@ class Edit:
             if found != 1:
                 first = next(line for line in old.splitlines() if line.strip()).strip()
                 raise EditFailed(
-                    f"{self.path}: the text to change ('{first} …') is there {found} times, not once, so this "
-                    f"source is not the one that the edit '{self.why}' was written for: adapt "
-                    f"{Path(__file__).name}, or install the version of linux-source-6.12 that it names"
+                    f"{self.path}: the text to change ('{first} …') is there {found} times, not once: "
+                    f"the edit '{self.why}' was written for another source of Linux and must be adapted"
                 )
             text = text.replace(old, new)
         return text
 
 
 # Registers of the guest's processes are saved through ptrace into a buffer on the kernel's stack. On a host
-# with AMX they take 11 KiB; the stock buffer holds 2.6 KiB and the guest panics ("ptrace set fp regs failed").
-# The stack must grow with it: CONFIG_KERNEL_STACK_ORDER in uml.config.
+# with AMX they take 11 KiB; the stock buffer holds 2.6 KiB and the guest panics ("ptrace set fp regs
+# failed"). The stack must grow with it: CONFIG_KERNEL_STACK_ORDER in uml.config.
 _REGISTERS = Edit(
     "room for the vector registers of CPUs with AMX",
     "arch/x86/um/user-offsets.c",

@@ -2,13 +2,14 @@
 
 ISOCHRONOUS: stock Linux refuses isochronous transfers there, so a USB microphone (uac2) or camera (uvc)
 cannot be emulated. With this edit each isochronous endpoint has a clock of its own: one packet for each
-service interval, whether or not the gadget has something to send, as on a real bus. If the kernel was held up,
-the packets that are due are made up for, up to a second; URBs that are taken back end the stream and its clock.
+service interval, whether or not the gadget has something to send, as on a real bus. If the kernel was held
+up, the packets that are due are made up for, up to a second; a stream whose URBs are taken back has ended,
+and the next one has a clock of its own.
 
-QUIET: stock Linux looks at its queues each 125 µs for as long as any transfer waits, which an open serial port
-always does. That is 8000 timer interrupts a second of a guest which pays for each, and in virtual time the
-difference between minutes and days. With this edit the timer sleeps until the next moment at which something
-can move: a gadget that queues a request wakes it.
+QUIET: stock Linux looks at its queues each 125 µs for as long as any transfer waits, which an open serial
+port always does. That is 8000 timer interrupts a second of a guest which pays for each, and in virtual time
+the difference between minutes and days. With this edit the timer sleeps until the next moment at which
+something can move: a gadget that queues a request wakes it.
 """
 
 __all__ = ["ISOCHRONOUS", "PATH", "QUIET"]
