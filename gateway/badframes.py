@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.capture import CaptureWriter, Received, Recorded, Sent
-from gateway.driver import Advertisement, Edge
+from gateway.driver import Advertisement, Edge, Notification
 
 KEPT: Final = 8
 TELL_EVERY_NS: Final = 60 * 10**9
@@ -33,7 +33,7 @@ class BadFrames:
     def keep(self, t_ns: int, frame: Any) -> None:
         """Keep a frame without counting it (one that a driver failed on)."""
         what = Received(frame) if isinstance(frame, bytes) else frame
-        if isinstance(what, Received | Sent | Advertisement | Edge):
+        if isinstance(what, Received | Sent | Advertisement | Notification | Edge):
             self._last.append((t_ns, what))
             self._unwritten = True
 

@@ -231,7 +231,8 @@ class BleDriver(Driver):
 
     `service` is the 128-bit UUID of its service data; empty for a device whose advertisements hold no
     values. Whatever `notify` or `read` names makes the port connect and stay connected: it subscribes to
-    the former, and reads the latter every `every_s` seconds. `write` is where encoded commands go.
+    the former, and reads the latter every `every_s` seconds. A device that should send, but sent nothing
+    for `silent_s` seconds, is connected to anew. `write` is where encoded commands go.
     """
 
     kind = "ble"
@@ -239,6 +240,7 @@ class BleDriver(Driver):
     notify: ClassVar[tuple[str, ...]] = ()
     read: ClassVar[tuple[str, ...]] = ()
     every_s: ClassVar[float] = 0.0
+    silent_s: ClassVar[float] = 0.0  # 0: it may be silent for ever
     write: ClassVar[str] = ""
 
     def decode(self, frame: Any) -> Values | None:
@@ -312,6 +314,6 @@ class GpioDriver(Driver):
         if cls.direction not in {"in", "out"}:
             raise TypeError(f'{cls.__qualname__}: direction must be "in" or "out"')
         if bool(cls.accepts) != (cls.direction == "out"):
-            raise TypeError(f"{cls.__qualname__}: direction is \"out\" exactly if it accepts commands")
+            raise TypeError(f'{cls.__qualname__}: direction is "out" exactly if it accepts commands')
         if "line" not in {f.name for f in fields(cls.settings_type())}:
             raise TypeError(f"{cls.__qualname__}: settings need a field `line`")

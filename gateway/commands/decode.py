@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from gateway.capture import is_capture
-from gateway.driver import Advertisement, BadFrame, Driver, Edge, SerialDriver, Values
+from gateway.driver import Advertisement, BadFrame, Driver, Edge, Notification, SerialDriver, Values
 from gateway.driverbug import what_and_where
 from gateway.errors import ConfigError
 from gateway.framing import Framer, Framing
@@ -185,7 +185,7 @@ def _file_of(path: Path) -> Iterator[Path]:
 
 def _origin(frame: Any) -> dict[str, str]:
     match frame:
-        case Advertisement(address=address):
+        case Advertisement(address=address) | Notification(address=address):
             return {"address": address}
         case Edge(line=line):
             return {"line": line}

@@ -20,11 +20,15 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from gateway.capture import Received, Recorded, Sent, is_capture, read_capture
-from gateway.driver import Advertisement, Driver, Edge, Lines, SerialDriver
+from gateway.driver import Advertisement, Driver, Edge, Lines, Notification, SerialDriver
 from gateway.errors import ConfigError, PortGone
 from gateway.ports.url import PortUrl, ReplayOptions, replay_options
 
-_KINDS: Final[dict[str, type[Recorded]]] = {"serial": Received, "ble": Advertisement, "gpio": Edge}
+_KINDS: Final[dict[str, tuple[type[Recorded], ...]]] = {
+    "serial": (Received,),
+    "ble": (Advertisement, Notification),
+    "gpio": (Edge,),
+}
 _SECOND: Final = 10**9
 
 

@@ -17,7 +17,7 @@ from gateway.capture import (
     read_capture,
     read_header,
 )
-from gateway.driver import Advertisement, Edge
+from gateway.driver import Advertisement, Edge, Notification
 from gateway.errors import ConfigError
 
 SAMPLE = r"""# capture: 1
@@ -135,6 +135,7 @@ RECORDED = st.one_of(
         lambda text: Sent(text.encode())
     ),
     st.builds(Edge, st.from_regex(r"[A-Za-z0-9_#-]{1,8}( [A-Za-z0-9]{1,3})?", fullmatch=True), st.booleans()),
+    st.builds(Notification, ADDRESSES, UUIDS, st.binary(max_size=9)),
     st.builds(
         Advertisement,
         ADDRESSES,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gateway.capture import Received, read_capture
-from gateway.driver import Advertisement, BadFrame, Driver, Edge, SerialDriver
+from gateway.driver import Advertisement, BadFrame, Driver, Edge, Notification, SerialDriver
 from gateway.records import quantum
 
 
@@ -29,8 +29,9 @@ def frames(driver, framer, what):
     match what:
         case Received(octets):
             yield from framer.feed(octets)
-        case Advertisement(address=address) if address == driver.settings.address:
-            yield what
+        case Advertisement(address=address) | Notification(address=address):
+            if address == driver.settings.address:
+                yield what
         case Edge(line=line) if line == driver.settings.line:
             yield what
 
