@@ -71,7 +71,7 @@ class GuestBench(Bench):
         from gateway_hil.emulators import SerialEmulator
 
         if issubclass(kind, SerialEmulator):
-            from gateway_hil.guest.gadget import UsbWire
+            from gateway_hil.guest.usbwire import UsbWire
 
             return kind(UsbWire(), **options)
         return kind(**options)

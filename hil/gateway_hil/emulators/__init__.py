@@ -11,6 +11,7 @@ one shows in the other. They prove protocol and life cycle; noise, timing and ra
 from gateway_hil.emulators.base import SerialEmulator
 from gateway_hil.emulators.bthome import BthomeThermometer
 from gateway_hil.emulators.gnss import Gnss
+from gateway_hil.emulators.gnss_log import GnssLog
 from gateway_hil.emulators.gy39 import Gy39
 from gateway_hil.emulators.relay_lamp import RelayLamp
 from gateway_hil.emulators.sds011 import Sds011
@@ -22,4 +23,4 @@ SERIAL: dict[str, type[SerialEmulator]] = {
     "sds011": Sds011,
 }
 
-__all__ = ["SERIAL", "BthomeThermometer", "Gnss", "Gy39", "RelayLamp", "Sds011", "SerialEmulator"]
+__all__ = ["SERIAL", "BthomeThermometer", "Gnss", "GnssLog", "Gy39", "RelayLamp", "Sds011", "SerialEmulator"]

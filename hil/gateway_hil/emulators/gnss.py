@@ -4,12 +4,14 @@ Its position wanders like a real one's: a first-order Gauss-Markov process, whos
 """
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from gateway_hil.emulators.base import SerialEmulator
+from gateway_hil.wires import Label, Wire
 
+WEEKS_S: Final = 1024 * 7 * 86_400
 _FADE_S: Final = 300.0
 _METRES_PER_DEGREE: Final = 111_320.0
 _SKY: Final = (  # satellite, elevation and azimuth in degrees, carrier over noise in dB-Hz
@@ -28,12 +30,16 @@ class Gnss(SerialEmulator):
     """One epoch every `every_s`; `antenna_lost` True makes it lose its satellites.
 
     `lat`, `lon` (degrees) and `altitude` (m) are the truth, `wander_m` the standard deviation of the
-    error in each direction; `now` is the receiver's clock, set it for dates and midnights of your choice.
+    error in each direction; `drift` moves the shown position off by so many metres north and east an epoch.
+    `now` is the receiver's clock, set it for dates and midnights of your choice. A leap second is
+    inserted after the last second of the day `leap_day`.
     """
+
+    label = Label(0x1546, 0x01A8, "u-blox 8 GNSS receiver")
 
     def __init__(
         self,
-        link: Path | None = None,
+        wire: Wire | Path | None = None,
         *,
         every_s: float | None = None,
         seed: int = 0,
@@ -43,25 +49,44 @@ class Gnss(SerialEmulator):
         wander_m: float = 1.5,
         now: datetime | None = None,
     ) -> None:
-        super().__init__(link, every_s=every_s, seed=seed)
+        super().__init__(wire, every_s=every_s, seed=seed)
         self.lat, self.lon, self.altitude = lat, lon, altitude
         self.wander_m = wander_m
         self.now = (now or datetime.now(UTC)).replace(microsecond=0)
         self.antenna_lost = False
+        self.drift = (0.0, 0.0)
+        self._drifted_m = [0.0, 0.0]
+        self.leap_day: date | None = None
+        self._leaping = False
         self._error_m = [self.chance.gauss(0, wander_m) for _ in range(3)]
+
+    def clock_step(self, seconds: float) -> None:
+        """Set the receiver's clock wrong by so much, as a fault verb."""
+        self.now += timedelta(seconds=round(seconds))
+
+    def roll_over(self) -> None:
+        """Lose count of the weeks, which GPS counts modulo 1024: the clock goes back 19.6 years."""
+        self.clock_step(-WEEKS_S)
 
     def packet(self) -> bytes:
         """All sentences of the next epoch; the receiver's clock goes on by a second."""
-        self.now += timedelta(seconds=1)
+        self._leaping = not self._leaping and self._is_before_leap()
+        if not self._leaping:
+            self.now += timedelta(seconds=1)
         keep = math.exp(-1 / _FADE_S)
         fresh = self.wander_m * math.sqrt(1 - keep * keep)
         self._error_m = [error * keep + self.chance.gauss(0, fresh) for error in self._error_m]
-        clock = self.now.strftime("%H%M%S.00")
+        self._drifted_m = [far + more for far, more in zip(self._drifted_m, self.drift, strict=True)]
+        clock = "235960.00" if self._leaping else self.now.strftime("%H%M%S.00")
         lines = self._lost(clock) if self.antenna_lost else self._fixed(clock)
         return b"".join(_sentence(line) for line in lines)
 
+    def _is_before_leap(self) -> bool:
+        return self.now.date() == self.leap_day and f"{self.now:%H%M%S}" == "235959"
+
     def _fixed(self, clock: str) -> list[str]:
-        north, east, up = self._error_m
+        up = self._error_m[2]
+        north, east = (far + error for far, error in zip(self._drifted_m, self._error_m, strict=False))
         lat = self.lat + north / _METRES_PER_DEGREE
         lon = self.lon + east / _METRES_PER_DEGREE / math.cos(math.radians(self.lat))
         place = f"{_minutes(lat, 2)},{'NS'[lat < 0]},{_minutes(lon, 3)},{'EW'[lon < 0]}"

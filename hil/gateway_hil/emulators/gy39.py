@@ -4,6 +4,7 @@ from pathlib import Path
 from struct import pack
 
 from gateway_hil.emulators.base import SerialEmulator
+from gateway_hil.wires import Wire
 
 LIGHT, CLIMATE = 1, 2  # bits of the continuous mode
 
@@ -16,9 +17,9 @@ class Gy39(SerialEmulator):
     """
 
     def __init__(
-        self, link: Path | None = None, *, every_s: float | None = None, seed: int = 0, mode: int = 3
+        self, wire: Wire | Path | None = None, *, every_s: float | None = None, seed: int = 0, mode: int = 3
     ) -> None:
-        super().__init__(link, every_s=every_s, seed=seed)
+        super().__init__(wire, every_s=every_s, seed=seed)
         self.mode = mode
         self.lux, self.celsius, self.humidity, self.pascal = 37.5, 14.25, 61.5, 101_325.0
         self.flicker = 0.01  # share by which the light differs from packet to packet

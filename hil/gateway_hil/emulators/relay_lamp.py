@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from gateway_hil.emulators.base import SerialEmulator
+from gateway_hil.wires import Wire
 
 
 class RelayLamp(SerialEmulator):
@@ -12,9 +13,14 @@ class RelayLamp(SerialEmulator):
     default_every_s: ClassVar[float | None] = None
 
     def __init__(
-        self, link: Path | None = None, *, every_s: float | None = None, seed: int = 0, feedback: bool = True
+        self,
+        wire: Wire | Path | None = None,
+        *,
+        every_s: float | None = None,
+        seed: int = 0,
+        feedback: bool = True,
     ) -> None:
-        super().__init__(link, every_s=every_s, seed=seed)
+        super().__init__(wire, every_s=every_s, seed=seed)
         self.feedback = feedback
         self.lamp_on = False
         self._commands = bytearray()

@@ -4,6 +4,7 @@ from pathlib import Path
 from struct import pack
 
 from gateway_hil.emulators.base import SerialEmulator
+from gateway_hil.wires import Wire
 
 DEVICE_ID = b"\xa1\x60"
 
@@ -11,8 +12,10 @@ DEVICE_ID = b"\xa1\x60"
 class Sds011(SerialEmulator):
     """Dust that changes slowly; set `pm2_5` and `pm10` (ug/m3) at will."""
 
-    def __init__(self, link: Path | None = None, *, every_s: float | None = None, seed: int = 0) -> None:
-        super().__init__(link, every_s=every_s, seed=seed)
+    def __init__(
+        self, wire: Wire | Path | None = None, *, every_s: float | None = None, seed: int = 0
+    ) -> None:
+        super().__init__(wire, every_s=every_s, seed=seed)
         self.pm2_5, self.pm10 = 11.3, 20.7
         self.wander = 0.2  # ug/m3 from one packet to the next; 0 holds the values still
 
