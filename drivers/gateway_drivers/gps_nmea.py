@@ -24,7 +24,8 @@ _POSITION: Final = (
     Measure("quality", "1"),  # of GGA: 0 no fix, 1 GPS, 2 differential, 4 RTK fixed, 5 RTK float, 6 estimated
     Measure("satellites", "1"),  # used
     Measure("hdop", "1", 0.1),
-    Measure("utc", "s", 1.0),  # of the epoch, Unix time
+    Measure("utc", "s", 1.0),  # of the epoch, Unix time; none in a leap second, which has none of its own
+    Measure("clock_wrong", "1"),  # 1 while the receiver shows a date that cannot be; left out otherwise
 )
 _SKY: Final = (
     Measure("fix", "1"),  # of GSA: 1 none, 2 without height, 3 with height
@@ -50,6 +51,8 @@ class GpsNmeaSettings(Settings):
 
     The average begins anew whenever the port is opened: a receiver that was unplugged may have been moved.
     `sky`: also report what the antenna sees, to judge its place.
+    `year_min`: no date before this year is believed. GPS counts weeks modulo 1024, and a receiver that lost
+    count shows a date 19.6 years back, for ever: its position is as good as before, its time is not.
     """
 
     baud: Literal[4800, 9600, 19200, 38400, 57600, 115200, 230400, 460800] = 9600
@@ -57,6 +60,7 @@ class GpsNmeaSettings(Settings):
     survey_min: Annotated[int, Interval(ge=2, le=1_000_000)] = 3600
     survey_hdop_max: Annotated[float, Interval(gt=0, le=50)] = 5.0
     sky: bool = False
+    year_min: Annotated[int, Interval(ge=1980, le=2100)] = 2025
 
 
 class GpsNmea(SerialDriver):
@@ -86,6 +90,7 @@ class GpsNmea(SerialDriver):
         self._ender = ""  # what ended the two before, if they agree; empty: every sentence may be the last
         self._reported = False
         self._moment: datetime | None = None  # newest date and time known
+        self._clock_wrong = False  # the newest date cannot be
         self._fix: int | None = None
         self._in_view: dict[str, int] = {}  # by talker
         self._cn0: list[float] = []
@@ -140,6 +145,7 @@ class GpsNmea(SerialDriver):
             values = {name: values[name] for name in ("quality", "satellites") if name in values}
         else:
             values["utc"] = self._utc()
+            values["clock_wrong"] = 1 if self._clock_wrong else None
         if self.settings.sky:
             strongest = sorted(self._cn0)[-4:]
             values["cn0"] = sum(strongest) / len(strongest) if strongest else None
@@ -174,8 +180,12 @@ class GpsNmea(SerialDriver):
             self._in_view[sentence.talker] = max(in_view, self._in_view.get(sentence.talker, 0))
 
     def _dated(self, day: Any, at: time | None) -> None:
-        if isinstance(day, date) and at is not None:
-            self._moment = datetime.combine(day, at, UTC)
+        if isinstance(day, date):
+            self._clock_wrong = day.year < self.settings.year_min
+            if self._clock_wrong:
+                self._moment = None  # what was known before may be as wrong
+            elif at is not None:
+                self._moment = datetime.combine(day, at, UTC)
 
     def _utc(self) -> float | None:
         """Unix time of the epoch: its time of day, on the day that brings it nearest to the last one."""

@@ -44,15 +44,15 @@ def test_gps_emits_a_survey_only_where_asked() -> None:
     def names(**settings):
         return [m.name for m in GpsNmea.measures(GpsNmeaSettings(**settings))]
 
-    assert names() == ["lat", "lon", "altitude", "quality", "satellites", "hdop", "utc"]
-    assert names(survey=True)[7:] == [
+    assert names() == ["lat", "lon", "altitude", "quality", "satellites", "hdop", "utc", "clock_wrong"]
+    assert names(survey=True)[8:] == [
         "survey_lat",
         "survey_lon",
         "survey_altitude",
         "survey_spread",
         "survey_fixes",
     ]
-    assert names(sky=True)[7:] == ["fix", "in_view", "cn0"]
+    assert names(sky=True)[8:] == ["fix", "in_view", "cn0"]
 
 
 def test_relay_commands() -> None:
