@@ -13,6 +13,27 @@ KEPT: Final = 8
 TELL_EVERY_NS: Final = 60 * 10**9
 
 
+class Seldom:
+    """Counts by sensor that are told at most once a minute, the first at once."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._told_ns: int | None = None
+
+    def count(self, sensor: str, count: int) -> None:
+        """Add to what is to be told."""
+        self._counts[sensor] += count
+
+    def due(self, now_ns: int) -> dict[str, int]:
+        """New counts by sensor if it is time to tell them, else nothing."""
+        if not self._counts or (self._told_ns is not None and now_ns - self._told_ns < TELL_EVERY_NS):
+            return {}
+        self._told_ns = now_ns
+        counts = dict(+self._counts)
+        self._counts.clear()
+        return counts
+
+
 class BadFrames:
     """The bad frames of one port. The file is a capture, so that it replays; times count from boot."""
 
@@ -20,8 +41,7 @@ class BadFrames:
         self._path = path
         self._driver = driver
         self._last: deque[tuple[int, Recorded]] = deque(maxlen=KEPT)
-        self._counts: Counter[str] = Counter()
-        self._told_ns: int | None = None
+        self._counts = Seldom()
         self._unwritten = False
         self.counters: Counter[str] = Counter()
 
@@ -39,16 +59,13 @@ class BadFrames:
 
     def count(self, sensor: str, count: int) -> None:
         """Count frames that failed before they could be kept (a checksum of the framing)."""
-        self._counts[sensor] += count
+        self._counts.count(sensor, count)
 
     def due(self, now_ns: int) -> dict[str, int]:
         """New counts by sensor if it is time to tell them, else nothing. Writes the file then."""
-        if not self._counts or (self._told_ns is not None and now_ns - self._told_ns < TELL_EVERY_NS):
-            return {}
-        self._told_ns = now_ns
-        counts = dict(+self._counts)
-        self._counts.clear()
-        self.write()
+        counts = self._counts.due(now_ns)
+        if counts:
+            self.write()
         return counts
 
     def write(self) -> None:

@@ -112,6 +112,7 @@ class HealthCode(IntEnum):
     BAD_FRAMES = 4  # count bad frames since the last such record
     MODEL_OFF = 5  # the sensor runs without its model
     DROPPED = 6  # count readings dropped because core was away too long
+    LOST_FRAMES = 7  # count frames (edges, say) that came too fast to be read, since the last such record
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,20 @@ async def test_edges_go_to_the_sensor_on_their_line(state: Path) -> None:
 
 
 @in_loop
+async def test_lost_edges_are_told_for_their_sensor(state: Path) -> None:
+    url = capture(state, "0 level door 0", "1 edge hatch 1 lost 9", "1 edge door 1 lost 7")
+    plan = one_port(state, url, "gpio", sensor_plan(1, "door", Contact, line="door"))
+    core = Core(plan)
+    async with working(plan) as worker:
+        await until(lambda: worker.counters["frames"] == 3)
+        worker._tell_lost(0)
+        await core.until(lambda records: len(records) == 3)
+    core.close()
+    [health] = core.of(Kind.HEALTH)
+    assert (health["sensor"], health["code"], health["count"]) == ("door", "lost_frames", 7)
+
+
+@in_loop
 async def test_bad_frames_are_counted_told_and_the_last_eight_kept(state: Path) -> None:
     lines = [f'{n} < "no {n}\\n"' for n in range(10)]
     plan = one_port(state, capture(state, *lines, r'11 < "5\n"'), "serial", sensor_plan(1, "well", Number))
