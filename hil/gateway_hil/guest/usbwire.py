@@ -29,7 +29,7 @@ class UsbWire:
         self.fd = -1
         self._serial = serial or f"E{next(_NUMBERS)}"
         self._gadget: Gadget | None = None
-        self._node = Path()
+        self._node: Path | None = None
         self._name = ""
 
     def join(self, label: Label) -> None:
@@ -59,11 +59,11 @@ class UsbWire:
         assert self._gadget is not None, "join comes first"
         if self.fd >= 0:
             return
-        function = self._gadget.functions[0]
-        if not function.path.is_dir():
+        if self._node is None:
             self._gadget.make()
-            self._node = Path(f"/dev/ttyGS{(function.path / 'port_num').read_text().strip()}")
-        self._open()
+            number = (self._gadget.functions[0].path / "port_num").read_text().strip()
+            self._node = Path(f"/dev/ttyGS{number}")
+        self._open(self._node)
         try:
             self._gadget.plug()
         except OSError:
@@ -112,8 +112,8 @@ class UsbWire:
         if self._gadget is not None:
             self._gadget.remove()
 
-    def _open(self) -> None:
-        self.fd = os.open(self._node, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    def _open(self, node: Path) -> None:
+        self.fd = os.open(node, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
         tty.setraw(self.fd)
 
     def _close(self) -> None:
@@ -123,8 +123,8 @@ class UsbWire:
 
     def _again(self, error: OSError) -> None:
         """The host side reset the device, which hangs up our end: take it up again."""
-        if error.errno != errno.EIO:
+        if error.errno != errno.EIO or self._node is None:
             raise error
         self._close()
         with contextlib.suppress(OSError):
-            self._open()
+            self._open(self._node)
