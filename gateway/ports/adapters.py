@@ -7,8 +7,10 @@ from typing import Final
 
 from gateway.errors import PortGone
 from gateway.ports.url import UsbName, usb_name
+from gateway.ports.usb import usb_identity
 
 BY_PATH: Final = Path("/dev/serial/by-path")
+_TTYS: Final = Path("/sys/class/tty")
 _WATCHED: Final = ("ttyUSB", "ttyACM")
 
 
@@ -30,18 +32,17 @@ class Adapter:
 
 def adapters() -> list[Adapter]:
     """Every USB serial adapter that is plugged in now, by device name."""
-    from serial.tools.list_ports import comports  # not needed by ports named by path
-
     sockets: dict[str, str] = {}
     if BY_PATH.is_dir():
         # udev makes several links for one device (usb-, usbv2-): the shortest says all.
         for link in sorted(BY_PATH.iterdir(), key=lambda link: -len(link.name)):
             sockets[str(link.resolve())] = link.name
-    return [
-        Adapter(port.device, port.vid, port.pid, port.serial_number, sockets.get(port.device))
-        for port in sorted(comports(), key=lambda port: port.device)
-        if port.vid is not None and port.pid is not None
-    ]
+    found: list[Adapter] = []
+    for tty in sorted(_TTYS.iterdir() if _TTYS.is_dir() else ()):
+        if tty.name.startswith(_WATCHED) and (usb := usb_identity(tty)) is not None:
+            device = f"/dev/{tty.name}"
+            found.append(Adapter(device, usb.vendor, usb.product, usb.serial, sockets.get(device)))
+    return found
 
 
 def match_usb(name: UsbName, found: Iterable[Adapter]) -> str:
@@ -91,3 +92,11 @@ def look(place: str) -> object:
             continue
         seen.append((str(node), status.st_ino, status.st_ctime_ns))
     return seen
+
+
+def watched(place: str) -> list[str]:
+    """How the paths begin that `look` looks at, for a `DevWatch`. A link is watched at both its ends."""
+    if usb_name(place) is not None:
+        return [f"/dev/{name}" for name in _WATCHED]
+    path = BY_PATH / place.removeprefix("path/") if place.startswith("path/") else Path(place)
+    return [str(path), str(path.resolve())]

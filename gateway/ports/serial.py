@@ -20,13 +20,13 @@ import serial
 from gateway.capture import Received, Sent
 from gateway.driver import Driver, SerialDriver
 from gateway.errors import ConfigError, PortGone
-from gateway.ports.adapters import find_device, look
+from gateway.ports.adapters import find_device, look, watched
+from gateway.ports.devwatch import DevWatch
 
 READ_SIZE: Final = 4096  # bytes; the kernel's tty buffer
 CHUNKS_MAX: Final = 64  # reads waiting for the consumer; beyond it the kernel's buffer fills
 OUT_MAX: Final = 4096  # bytes waiting to be written
 SEND_TIMEOUT_S: Final = 2.0
-LOOK_S: Final = 0.25
 _LINE: Final = re.compile(r"(\d+) ([5-8])([noe])([12])")
 _ADVICE: Final = {
     errno.ENOENT: "it is not there; check the plug, or run `gateway scan`",
@@ -39,8 +39,9 @@ _ADVICE: Final = {
 class SerialPort:
     """One serial line with one device. See `gateway.ports.Port`.
 
-    Counters: `skipped_bytes` and `bad_packets` (from the framing), `cut_bytes` (half a frame when
-    the port closed), `skipped_asks` (the question before was not written yet), `unsent_bytes`.
+    Counters: `opened`, `bytes` (received), `skipped_bytes` and `bad_packets` (from the framing), `cut_bytes`
+    (half a frame when the port closed), `skipped_asks` (the question before was not written yet),
+    `unsent_bytes`.
     `tap`, where set, is called with everything received and sent (for `gateway record`).
     """
 
@@ -68,6 +69,7 @@ class SerialPort:
         self._seen = look(self._place)
         self._tty = _open_tty(find_device(self._place), self._driver.line_for())
         self._fd = self._tty.fileno()
+        self.counters["opened"] += 1
         self._chunks.clear()
         self._out.clear()
         self._gone = None
@@ -114,16 +116,12 @@ class SerialPort:
             raise PortGone(self._gone)
 
     async def back(self, timeout_s: float) -> None:
-        """Wait for a plug or a right to change, looking four times a second.
-
-        Looking is simpler than inotify and sees more: links below /dev, ptys, and the change of
-        group that udev makes after the node has appeared. It costs a stat, and only while the
-        port is gone.
-        """
+        """Sleep until a plug or a right has changed, since `open`."""
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
-        while look(self._place) == self._seen and (left := end - loop.time()) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(min(LOOK_S, left))
+        with DevWatch(watched(self._place)) as watch:
+            while look(self._place) == self._seen and (left := end - loop.time()) > 0:
+                await watch.changed(left)
 
     def close(self) -> None:
         """Close the device. Half a frame and unwritten bytes are dropped and counted."""
@@ -154,6 +152,7 @@ class SerialPort:
             return
         if self.tap is not None:
             self.tap(t_ns, Received(chunk))
+        self.counters["bytes"] += len(chunk)
         self._chunks.append((t_ns, chunk))
         if len(self._chunks) == CHUNKS_MAX:
             asyncio.get_running_loop().remove_reader(self._fd)

@@ -15,7 +15,7 @@ from plug import Plug
 from gateway.capture import Received, Sent
 from gateway.driver import SerialDriver
 from gateway.errors import ConfigError, PortGone
-from gateway.ports.adapters import Adapter, match_usb
+from gateway.ports.adapters import Adapter, adapters, find_device, match_usb
 from gateway.ports.serial import OUT_MAX, SerialPort
 from gateway.ports.url import UsbName
 
@@ -116,6 +116,30 @@ async def test_a_port_that_did_not_change_is_waited_for_all_the_time(plug: Plug)
     await port.back(0.06)
     assert loop.time() - started >= 0.05
     port.close()
+
+
+@in_loop
+async def test_a_port_that_waits_does_not_look_again_and_again(plug: Plug, monkeypatch) -> None:
+    looks = []
+    monkeypatch.setattr("gateway.ports.serial.look", lambda place: looks.append(place))
+    port = port_on(plug)
+    await port.open()
+    port.close()
+    (plug.path.parent / "other").touch()
+    await port.back(0.4)
+    assert len(looks) == 3  # at open, before it slept and after
+
+
+@in_loop
+async def test_what_was_opened_and_received_is_counted(plug: Plug) -> None:
+    port = port_on(plug)
+    for _ in range(2):
+        await port.open()
+        async with aclosing(port.frames()) as frames:
+            plug.says(b"12\n")
+            await take(frames, 1)
+        port.close()
+    assert (port.counters["opened"], port.counters["bytes"]) == (2, 6)
 
 
 @in_loop
@@ -266,6 +290,24 @@ async def test_a_line_that_no_uart_can_do_is_a_config_error(plug: Plug) -> None:
     port._driver.line = "9600 9n1"
     with pytest.raises(ConfigError, match="9600 8n1"):
         await port.open()
+
+
+def test_adapters_are_found_in_sysfs_with_their_numbers(tmp_path: Path, monkeypatch) -> None:
+    usb = tmp_path / "usb1" / "1-1"
+    (usb / "1-1:1.0" / "tty" / "ttyACM3").mkdir(parents=True)
+    for name, word in (("idVendor", "1546"), ("idProduct", "01a8"), ("serial", "E1")):
+        (usb / name).write_text(f"{word}\n")
+    ttys = tmp_path / "tty"
+    ttys.mkdir()
+    (ttys / "ttyACM3").symlink_to(usb / "1-1:1.0" / "tty" / "ttyACM3")
+    (tmp_path / "platform" / "ttyS0").mkdir(parents=True)
+    (ttys / "ttyS0").symlink_to(tmp_path / "platform" / "ttyS0")
+    monkeypatch.setattr("gateway.ports.adapters._TTYS", ttys)
+    monkeypatch.setattr("gateway.ports.adapters.BY_PATH", tmp_path / "by-path")
+    assert adapters() == [Adapter("/dev/ttyACM3", 0x1546, 0x01A8, "E1", None)]
+    assert find_device("usb-1546:01a8-E1") == "/dev/ttyACM3"
+    with pytest.raises(PortGone, match="no adapter usb-1546:01a8-E2"):
+        find_device("usb-1546:01a8-E2")
 
 
 ONE = Adapter("/dev/ttyUSB0", 0x1A86, 0x7523, None, "pci-1")
