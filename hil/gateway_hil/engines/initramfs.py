@@ -28,11 +28,12 @@ class NoBusybox(EngineError):
     """There is no busybox that runs without libraries; the text says how to get one."""
 
 
-def for_ladder(kernel: StockKernel) -> bytes:
-    """What the ladder's guest starts with. Raises NoBusybox."""
+def for_ladder(kernel: StockKernel, init: Path) -> bytes:
+    """What the ladder's guest starts with; `init` goes on, from the host's files. Raises NoBusybox."""
     archive = _with_busybox()
     script = resources.files("gateway_hil.guest").joinpath("initramfs.sh").read_bytes()
     archive.file("init", script, mode=0o755)
+    archive.file("next", f"{init}\n".encode())
     for folder in ("lower", "layer", "root"):
         archive.folder(folder)
     for name, modules in (("root", kernel.for_root), ("ladder", kernel.for_ladder)):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from gateway_hil.engines import EngineError, Job, Outcome, initramfs, read_outcome, write_job
+from gateway_hil.engines import INIT, EngineError, Job, Outcome, initramfs, read_outcome, write_job
 from gateway_hil.engines.accelerator import TRIAL_S, Accelerator, choose
 from gateway_hil.engines.stockkernel import StockKernel, prepare
 from gateway_hil.engines.watch import watch
@@ -22,7 +22,7 @@ from gateway_hil.engines.watch import watch
 QEMU: Final = "qemu-system-x86_64"
 _MACHINE: Final = ("-M", "q35", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none")
 # panic=-1 with -no-reboot ends QEMU when the kernel panics.
-_PARAMETERS: Final = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off tsc=reliable engine=qemu"
+_PARAMETERS: Final = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off tsc=reliable gateway_engine=qemu"
 _CPUS: Final = 2
 _TRIAL_MIB: Final = 256
 _TRIAL_WORD: Final = "the-guest-is-up"
@@ -88,7 +88,7 @@ class Qemu:
         write_job(job)
         with tempfile.TemporaryDirectory(prefix="gateway-qemu-") as folder:
             archive = Path(folder) / "initramfs"
-            archive.write_bytes(initramfs.for_ladder(self._kernel))
+            archive.write_bytes(initramfs.for_ladder(self._kernel, INIT))
             command = arguments(self._kernel, archive, self._accelerator, job.memory_mib, job.out)
             why, seconds = watch(command, job.out / "console.log", job.line, job.limit_s)
         return read_outcome(job, seconds, why)

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # The first process of the QEMU guest: loads modules, puts the host's root file system below a layer of memory,
-# and hands over to the guest's own init (boot parameter "init"), as the UML guest's kernel does by itself.
-# Parameters that the kernel does not know are in our environment, and stay in it.
+# and hands over to the first process of every guest (init.sh). Words of the kernel's command line that it does not
+# know are in our environment, and stay in it.
 
 export PATH=/bin
 
@@ -37,11 +37,9 @@ mount -t overlay -o lowerdir=/lower,upperdir=/layer/upper,workdir=/layer/work ro
     give_up "cannot lay memory over the host's root file system"
 load ladder
 
-for word in $(cat /proc/cmdline); do
-    case $word in init=*) init=${word#init=} ;; esac
-done
-[ -x "/root${init:-none}" ] || give_up "there is no init '${init-}' on the host"
-for folder in proc sys dev; do
-    mount -o move "/$folder" "/root/$folder"
-done
-exec switch_root /root "$init"
+read -r init </next # the guest's own init, by its path on the host
+[ -e "/root$init" ] || give_up "the guest cannot see $init; may whoever runs QEMU read it?"
+umount /sys
+umount /proc
+mount -o move /dev /root/dev
+exec switch_root /root /bin/sh "$init"
