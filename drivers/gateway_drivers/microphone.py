@@ -22,10 +22,13 @@ _FLOOR: Final = 1e-12  # -120 dB: digital silence is a number, too
 
 @dataclass(frozen=True)
 class MicrophoneSettings(Settings):
-    """Seconds a level covers; dB SPL at 0 dB[FS], if the microphone was calibrated."""
+    """Seconds a level covers; dB SPL at 0 dB[FS], if the microphone was calibrated; samples a second,
+    for a card that cannot do 48000.
+    """
 
     every_s: Annotated[float, Interval(ge=0.1, le=3600)] = 1.0
     calibration_db: Annotated[float, Interval(ge=0, le=200)] | None = None
+    rate_hz: Annotated[int, Interval(ge=8_000, le=192_000)] = 48_000
 
 
 class Microphone(AudioDriver):
@@ -40,6 +43,10 @@ class Microphone(AudioDriver):
         """Sound pressure only where somebody calibrated it."""
         calibrated = getattr(settings, "calibration_db", None) is not None
         return cls.emits if calibrated else cls.emits[:1]
+
+    def rate_for(self) -> int:
+        """As its settings have it."""
+        return self.settings.rate_hz
 
     def reset(self) -> None:
         """Begin a new mean."""

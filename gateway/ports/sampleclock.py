@@ -71,6 +71,11 @@ class SampleClock:
         """How much faster than its nominal rate the card takes samples."""
         return -self._line.slope / 1000
 
+    @property
+    def is_set(self) -> bool:
+        """Whether it was fed a stamp since it was made or restarted."""
+        return self._first is not None
+
     def restart(self) -> None:
         """Samples were lost: forget when they were taken. How fast they are taken stays known."""
         if self._span() >= _KNOWN_FROM_S:
@@ -87,8 +92,8 @@ class SampleClock:
     def stamp(self, index: int, t_ns: int) -> int:
         """At `t_ns`, `index` samples had been taken. Gives the samples that the card lost unsaid: mostly 0.
 
-        Indices never go back. Where samples were lost the clock has restarted with this stamp, and
-        the caller's indices are the card's still.
+        Indices never go back. Where samples were lost, add them to the indices from this one
+        on, `restart`, and tell it this stamp again.
         """
         if self._first is None:
             self._first = index, t_ns
