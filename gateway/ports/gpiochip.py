@@ -23,6 +23,7 @@ except ImportError as error:
 
 DEV: Final = Path("/dev")
 PREFIX: Final = "gpiochip"
+_Config = dict[Iterable[int | str] | int | str, gpiod.LineSettings | None]  # what gpiod calls it
 _CONSUMER: Final = "gateway"
 _BIAS: Final = {
     "as-is": gpiod.line.Bias.AS_IS,
@@ -103,22 +104,22 @@ def request_inputs(
 
     The kernel holds `events_max` edges; reading them does not block. Raises PortGone or ConfigError.
     """
-    settings = {number: _input_settings(wiring) for number, wiring in wirings.items()}
+    config: _Config = {number: _input_settings(wiring) for number, wiring in wirings.items()}
     try:
-        request = gpiod.request_lines(chip.path, {**settings}, _CONSUMER, events_max)
+        request = gpiod.request_lines(chip.path, config, _CONSUMER, events_max)
     except OSError as error:
-        raise _cannot(chip, settings, error) from error
+        raise _cannot(chip, wirings, error) from error
     os.set_blocking(request.fd, False)
     try:  # after the request: an edge in between is seen twice, never missed
-        return request, [is_active(level) for level in request.get_values([*settings])]
+        return request, [is_active(level) for level in request.get_values([*wirings])]
     except OSError as error:
         request.release()
-        raise _cannot(chip, settings, error) from error
+        raise _cannot(chip, wirings, error) from error
 
 
 def request_outputs(chip: ChipSeen, wirings: Mapping[int, Wiring]) -> gpiod.LineRequest:
     """Take these lines, by number, as outputs at their safe levels. Raises PortGone or ConfigError."""
-    settings = {
+    config: _Config = {
         number: gpiod.LineSettings(
             direction=gpiod.line.Direction.OUTPUT,
             active_low=wiring.active_low,
@@ -127,9 +128,9 @@ def request_outputs(chip: ChipSeen, wirings: Mapping[int, Wiring]) -> gpiod.Line
         for number, wiring in wirings.items()
     }
     try:
-        return gpiod.request_lines(chip.path, {**settings}, _CONSUMER)
+        return gpiod.request_lines(chip.path, config, _CONSUMER)
     except OSError as error:
-        raise _cannot(chip, settings, error) from error
+        raise _cannot(chip, wirings, error) from error
 
 
 def as_value(level: bool) -> gpiod.line.Value:
