@@ -72,6 +72,7 @@ class Worker:
         self._deaf_since_ns = self._progress.before_ns
         self._heard_ns = self._progress.before_ns or 0
         self._away: dict[str, int] = {}  # devices of a shared bus that went away: since when
+        self._next_sample: int | None = None
         self._in_hand: tuple[int, Any] | None = None
         self._dropped_told = 0
         self._to_tell = asyncio.Event()
@@ -132,6 +133,7 @@ class Worker:
     async def _serve_once(self) -> None:
         for sensor in self._sensors:
             sensor.driver.reset()
+        self._next_sample = None
         await self._port.open()
         self._opened_ns = time.monotonic_ns()
         async with aclosing(self._port.frames()) as frames:
@@ -147,11 +149,7 @@ class Worker:
         """One frame: to its sensors, and what they make of it to core."""
         self.counters["frames"] += 1
         self._well()
-        if self._deaf_since_ns is not None:
-            since_ns, self._deaf_since_ns = self._deaf_since_ns, None
-            if since_ns < t_ns:
-                for sensor in self._sensors:
-                    self._put(Health(t_ns, sensor.name, HealthCode.DEAF, since_ns), sensor)
+        self._tell_deaf(t_ns, frame)
         if isinstance(frame, Away):
             self._device_gone(t_ns, frame)
             return
@@ -189,6 +187,24 @@ class Worker:
         if since_ns is not None:
             for sensor in self._sensors_of(frame):
                 self._put(Health(t_ns, sensor.name, HealthCode.DEAF, since_ns), sensor)
+
+    def _tell_deaf(self, t_ns: int, frame: Any) -> None:
+        """Before the first frame after a time without: from when to when nothing was heard."""
+        if self._skips(frame) and self._deaf_since_ns is None:
+            self._deaf_since_ns = self._heard_ns
+        if self._deaf_since_ns is not None:
+            since_ns, self._deaf_since_ns = self._deaf_since_ns, None
+            if since_ns < t_ns:
+                for sensor in self._sensors:
+                    self._put(Health(t_ns, sensor.name, HealthCode.DEAF, since_ns), sensor)
+
+    def _skips(self, frame: Any) -> bool:
+        """Whether samples were lost before this block of PCM. Known by its attributes: no numpy here."""
+        first = getattr(frame, "first", None)
+        if first is None:
+            return False
+        expected, self._next_sample = self._next_sample, first + len(frame.pcm)
+        return expected is not None and first > expected
 
     def _sensors_of(self, frame: Any) -> Sequence[Sensor]:
         if self._by_key is None:
