@@ -4,21 +4,17 @@ Its root is the host's, read-only, through hostfs; a layer in memory takes what 
 its clocks skip the time in which nothing happens: a day of waiting takes seconds.
 """
 
-import contextlib
 import os
-import selectors
-import signal
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from gateway_hil.engines import INIT, EngineError, Job, Outcome, last_lines, read_outcome, write_job
 from gateway_hil.engines.kernel import UmlKernel
+from gateway_hil.engines.watch import watch
 
-__all__ = ["Uml", "why_it_ended"]
+__all__ = ["Uml", "known_end"]
 
 # dummy_hcd.num: USB sockets for gadgets. jent_mod_init is the jitter RNG, which measures how long things take
 # and so, under time travel, burns 48 s of CPU at each boot. quiet: the kernel's log comes back as dmesg.log.
@@ -29,7 +25,7 @@ _PARAMETERS: Final = (
     "ro",
     "con=null",
     "con0=fd:0,fd:1",
-    "quiet",
+    "loglevel=3",
     "panic=-1",
     "initcall_blacklist=jent_mod_init",
     "i2c_stub.chip_addr=0x48",
@@ -40,7 +36,6 @@ _PARAMETERS: Final = (
 _MIB: Final = 1024 * 1024
 # Looked at for room; the kernel makes a file there and unlinks it at once.
 _MEMORY_FOLDERS: Final = ("/dev/shm", "/tmp", "/var/tmp")  # noqa: S108
-_READ_SIZE: Final = 65536
 
 # What a console shows, and what that means to the person at the host.
 _KNOWN_ENDS: Final = (
@@ -76,31 +71,13 @@ class Uml:
         if not kernel.exists():
             raise EngineError("the guest kernel is not built yet; `gateway hil run --bench uml` builds it")
         write_job(job)
+        console = job.out / "console.log"
         with tempfile.TemporaryDirectory(prefix="gateway-uml-") as name:
             command = _command(kernel, job, Path(name))
-            environment = {
-                "PATH": os.environ.get("PATH", os.defpath),
-                "TMPDIR": _memory_folder(job.memory_mib),
-            }
-            started_s = time.monotonic()
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
-            assert process.stdout is not None
-            try:
-                in_time = _follow(process.stdout, job, started_s + job.limit_s)
-            finally:
-                _end(process)
-        why = "" if in_time else f"the guest was stopped after {job.limit_s:.0f} s, its limit of wall time; "
-        console = job.out / "console.log"
-        return read_outcome(
-            job, time.monotonic() - started_s, why + why_it_ended(console, process.returncode)
-        )
+            memory = {"TMPDIR": _memory_folder(job.memory_mib)}
+            why, seconds = watch(command, console, job.line, job.limit_s, memory)
+        meaning = known_end(console)
+        return read_outcome(job, seconds, f"{meaning}; {why}" if meaning else why)
 
 
 def _command(kernel: Path, job: Job, folder: Path) -> list[str]:
@@ -138,39 +115,10 @@ def _memory_folder(memory_mib: int) -> str:
     )
 
 
-def _follow(output: IO[bytes], job: Job, end_s: float) -> bool:
-    """Keep the console until it closes; False if time is up before."""
-    rest = b""
-    with (job.out / "console.log").open("wb", buffering=0) as log, selectors.DefaultSelector() as ready:
-        ready.register(output, selectors.EVENT_READ)
-        while (left_s := end_s - time.monotonic()) > 0:
-            if not ready.select(left_s):
-                break
-            some = os.read(output.fileno(), _READ_SIZE)
-            if not some:
-                return True
-            log.write(some)
-            *lines, rest = (rest + some).split(b"\n")
-            if job.line is not None:
-                for line in lines:
-                    job.line(line.decode(errors="replace").rstrip("\r"))
-    return False
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Nothing of the guest is left, whatever happened: its kernel and its processes are one group here."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
-def why_it_ended(console: Path, returncode: int | None) -> str:
-    """What a console says about an end without a result, for the person who waited for one."""
+def known_end(console: Path) -> str:
+    """What the end of a console means for a person at the host; empty if it is nothing known."""
     end = last_lines(console)
-    said = f"its console ended with:\n{end}" if end else "its console said nothing"
     for signs, meaning in _KNOWN_ENDS:
         if any(sign in end for sign in signs):
-            return f"the guest left no result: {meaning}; {said}"
-    return f"the guest left no result (status {returncode}); {said}"
+            return meaning
+    return ""

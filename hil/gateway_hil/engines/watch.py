@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -25,12 +25,17 @@ _BECOME: Final = (
 
 
 def watch(
-    command: Sequence[str], console: Path, line: Callable[[str], None] | None, limit_s: float
+    command: Sequence[str],
+    console: Path,
+    line: Callable[[str], None] | None,
+    limit_s: float,
+    variables: Mapping[str, str] | None = None,
 ) -> tuple[str, float]:
     """Run a guest until it ends. Returns why it ended badly ("" if it went down in order) and its seconds.
 
-    The guest's standard output is its console. It is in a process group of its own, which is killed at the
-    limit and when we are interrupted. Raises EngineError if it cannot be started.
+    The guest's standard output is its console; `variables` are added to its environment. It is in a process
+    group of its own, which is killed at the limit and when we are interrupted. Raises EngineError if it
+    cannot be started.
     """
     program = shutil.which(command[0])
     if program is None:
@@ -39,7 +44,7 @@ def watch(
     with console.open("wb") as kept:
         guest = subprocess.Popen(
             [sys.executable, "-c", _BECOME, program, *command[1:]],
-            env=child_environment(),
+            env=child_environment() | dict(variables or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,71 @@
+"""The whole ladder: every bench that a build machine can have, one after the other, and the summary of all.
+
+The guest's kernel is built, and QEMU's fetched, while the lowest rung runs. The rungs themselves run one at a
+time: what they measure would be the other's load.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from gateway.errors import GatewayError
+from gateway_hil.report import Row, skipped_everywhere, summary
+from gateway_hil.rung import GUESTS, Rung, climb, engine_named
+
+__all__ = ["RUNGS", "climb_all"]
+
+RUNGS = (Rung(bench="local"), Rung(bench="uml"), Rung(bench="uml", time_travel=True), Rung(bench="qemu"))
+
+
+def climb_all(
+    benches: Sequence[str],
+    out: Path,
+    seed: int | None,
+    say: Callable[[str], None],
+    line: Callable[[str], None],
+) -> int:
+    """Run all rungs of these benches; print the summary with `say`. 0 only if every one ran and is good."""
+    rungs = [rung for rung in RUNGS if rung.bench in benches]
+    started_s = time.monotonic()
+    rows, reports = [], []
+    with ThreadPoolExecutor(thread_name_prefix="prepare") as pool:
+        kernels = {bench: pool.submit(_prepare, bench, say) for bench in GUESTS if bench in benches}
+        for rung in rungs:
+            say(f"--- {rung.name}")
+            row = _climbed(
+                replace(rung, out=out / rung.name.replace(", ", "-").replace(" ", "-"), seed=seed),
+                kernels.get(rung.bench),
+                say,
+                line,
+            )
+            rows.append(row)
+            if row.report is not None:
+                reports.append(row.report)
+            say(f"--- {rung.name}: {'good' if row.is_good else 'FAILED'} ({row.seconds:.0f} s)")
+    for text in summary(rows):
+        say(text)
+    # Only the whole ladder can tell that nobody ran a test.
+    left_out = skipped_everywhere(reports) if len(rungs) == len(RUNGS) else []
+    for name in left_out:
+        say(f"NOT RUN: {name} was skipped on every bench")
+    say(f"all in {time.monotonic() - started_s:.0f} s; consoles, reports and seeds are in {out}")
+    return 0 if all(row.is_good for row in rows) and not left_out else 1
+
+
+def _prepare(bench: str, say: Callable[[str], None]) -> None:
+    engine_named(bench).prepare(lambda text: say(f"{bench}: {text}"))
+
+
+def _climbed(
+    rung: Rung, kernel: Future[None] | None, say: Callable[[str], None], line: Callable[[str], None]
+) -> Row:
+    """One rung's row of the summary; whatever kept it from running is the row's reason."""
+    try:
+        if kernel is not None:
+            kernel.result()
+        result = climb(rung, line, say)
+    except GatewayError as error:
+        return Row(rung.name, 0.0, None, str(error))
+    return Row(rung.name, result.outcome.seconds, result.report, result.why)
