@@ -10,8 +10,6 @@ import json
 import os
 import signal
 import sqlite3
-import threading
-import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 _BIND: Final = "tcp://0.0.0.0:7711"
 _TTL: Final = "2 h"
-_FRESH_S: Final = 10.0  # an older status file is of a hub that was killed
 _Subcommand = Callable[[argparse.Namespace], int]
 
 
@@ -97,6 +94,7 @@ def _init(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from gateway.hub.alarm import Alarm
     from gateway.hub.run import RunningHub
     from gateway.log import start_logging
     from gateway.process import die_with_parent
@@ -104,7 +102,7 @@ def _run(arguments: argparse.Namespace) -> int:
     folder = _folder(arguments)
     start_logging("hub")
     die_with_parent()
-    stop = threading.Event()
+    stop = Alarm()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with RunningHub(folder) as hub:
@@ -233,12 +231,13 @@ def _show(folder: "HubFolder", records: Iterable[dict[str, Any]], as_json: bool)
 
 
 def _online(folder: "HubFolder") -> set[str]:
+    """Boxes with a session: what the status file says, if it is not of a hub that was killed."""
+    if not folder.runs():
+        return set()
     try:
-        status = json.loads(folder.status.read_text(encoding="utf-8"))
-        fresh = status["running"] and time.time() - status["wall_ns"] / 1e9 < _FRESH_S
-        return set(status["online"]) if fresh else set()
+        return set(json.loads(folder.status.read_text(encoding="utf-8"))["online"])
     except (OSError, ValueError, KeyError, TypeError):
-        return set()  # no hub has run here yet, or one was killed while it wrote
+        return set()  # it has only begun
 
 
 def _path(arguments: argparse.Namespace) -> Path:

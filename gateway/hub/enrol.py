@@ -7,12 +7,12 @@ address. A limit for all would let a stranger lock out every technician.
 """
 
 import logging
-import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
+import zmq
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -27,10 +27,13 @@ from gateway.enrolment import (
     unpack_request,
 )
 from gateway.errors import HubError, WireError
+from gateway.hub.alarm import Alarm
 from gateway.hub.bugs import Bugs
 from gateway.hub.folder import HubFolder, HubKeys
+from gateway.hub.hubthread import HubThread
 from gateway.hub.intake import Intake
 from gateway.hub.registry import Registry
+from gateway.hub.registrywatch import RegistryWatch
 from gateway.hub.sockets import Socket, metadata, receive, send, user_id
 from gateway.log import Condition, say
 
@@ -38,8 +41,7 @@ MAXMSGSIZE: Final = REQUEST_MAX
 PER_KEY_MIN: Final = 10  # tries a minute
 PER_ADDRESS_MIN: Final = 60
 _CONNECTION_MAX: Final = 4 * REQUEST_MAX  # bytes: a handshake and a few requests
-_LOOK_S: Final = 0.2  # between two looks for tokens
-_POLL_MS: Final = 50  # between two looks at what has come, while the door is open
+_POLL_MS: Final = 50  # between two looks at what has come, while somebody is connected
 _log = logging.getLogger("gateway.hub.enrol")
 
 
@@ -62,51 +64,65 @@ class Limiter:
         return allowed
 
 
-class EnrolThread(threading.Thread):
+class EnrolThread(HubThread):
     """Opens the enrol socket while a token is good, and serves it, until stopped."""
 
     def __init__(self, folder: HubFolder, keys: HubKeys, new_router: Callable[[], Socket]) -> None:
-        super().__init__(name="enrol", daemon=True)
+        super().__init__("enrol")
         self._folder = folder
         self._keys = keys
         self._new_router = new_router
         self._intake: Intake | None = None
-        self._stopping = threading.Event()
+        self._stopping = Alarm()
         self._by_key = Limiter(PER_KEY_MIN)
         self._by_address = Limiter(PER_ADDRESS_MIN)
         self._trouble = Condition(_log, "enrol socket")
         self.counts: Counter[str] = Counter()
         self._bugs = Bugs(_log, self.counts)
 
-    def run(self) -> None:
+    def work(self) -> None:
         """Answer requests."""
         registry = Registry(self._folder.registry)
-        next_look = 0.0
+        watch = RegistryWatch(self._folder.registry)
         try:
             while not self._stopping.is_set():
-                if time.monotonic() >= next_look:
-                    next_look = time.monotonic() + _LOOK_S
-                    self._open_or_close(registry)
+                watch.heard()
+                open_s = self._open_or_close(registry)
+                ready = self._wait(watch, open_s)
                 if self._intake is None:
-                    self._stopping.wait(_LOOK_S)
                     continue
-                if self._intake.router.poll(_POLL_MS):
+                if self._intake.router in ready:
                     self._serve_one(registry, self._intake.router)
                 self.counts["cut"] += self._intake.cut_over(_CONNECTION_MAX)
         finally:
             if self._intake is not None:
                 self._intake.close()
+            watch.close()
             registry.close()
+
+    def _wait(self, watch: RegistryWatch, open_s: float) -> dict[Any, int]:
+        """Wait for a change of the tokens, for what comes over an open door, its closing or the stop."""
+        poller = zmq.Poller()
+        poller.register(self._stopping.fileno(), zmq.POLLIN)
+        watch.register(poller)
+        wait_ms = watch.wait_ms
+        if self._intake is not None:
+            self._intake.register(poller)
+            wait_ms = _POLL_MS if self._intake.connected else min(wait_ms, int(open_s * 1000) + 1)
+        return dict(poller.poll(wait_ms))
 
     def stop(self) -> None:
         """Stop and wait."""
         self._stopping.set()
         if self.is_alive():
             self.join()
+        self._stopping.close()
 
-    def _open_or_close(self, registry: Registry) -> None:
+    def _open_or_close(self, registry: Registry) -> float:
+        """Open the door while boxes are awaited; for how long they still are, in seconds."""
+        awaited = 0.0
         try:
-            awaited = registry.awaits_boxes()
+            awaited = registry.awaits_boxes_s()
             if awaited and self._intake is None:
                 self._intake = Intake(self._new_router(), self._folder.enrol_bind)
                 say(_log, logging.INFO, "open: a token is good", event="enrol_open")
@@ -117,6 +133,7 @@ class EnrolThread(threading.Thread):
             self._trouble.heals()
         except HubError as error:
             self._trouble.breaks(str(error))
+        return awaited
 
     def _serve_one(self, registry: Registry, router: Socket) -> None:
         received = receive(router)

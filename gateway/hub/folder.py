@@ -95,6 +95,17 @@ class HubFolder:
         """What a box must know: the endpoint and the hub's public key."""
         return HubAddress(self.endpoint, self.keys().curve_public)
 
+    def runs(self) -> bool:
+        """Whether a hub runs on this folder: a process holds the lock and has put its pid into it."""
+        try:
+            with (self.path / "run.lock").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return bool((self.path / "run.lock").read_bytes().strip())
+        except OSError:
+            return False
+        return False
+
     @contextmanager
     def locked(self, wait_s: float = 0.0, *, runs: bool = False) -> Iterator[None]:
         """Hold the folder as the process that runs the hub (`runs`) or that brings its index up to date.

@@ -18,6 +18,7 @@ from typing import Any, Final
 from gateway.errors import HubError, WireError
 from gateway.hub.anchors import Anchors
 from gateway.hub.bugs import Bugs
+from gateway.hub.hubthread import HubThread
 from gateway.hub.journal import Row, RowKind, read_rows
 from gateway.hub.unpack import IndexedRecord, unpack_row
 from gateway.log import Condition
@@ -218,11 +219,11 @@ class Index:
         self._db.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (name, value))
 
 
-class IndexThread(threading.Thread):
+class IndexThread(HubThread):
     """Applies the journal to the index as it grows, until stopped."""
 
     def __init__(self, index: Index) -> None:
-        super().__init__(name="index", daemon=True)
+        super().__init__("index")
         self._index = index
         self._more = threading.Event()
         self._stopping = threading.Event()
@@ -247,7 +248,7 @@ class IndexThread(threading.Thread):
             self.join()
         self._index.close()
 
-    def run(self) -> None:
+    def work(self) -> None:
         """Apply rows until stopped. A disk that refuses is tried again: the journal waits for us."""
         index = self._index
         while not self._stopping.is_set():
@@ -260,7 +261,8 @@ class IndexThread(threading.Thread):
             except sqlite3.Error as error:
                 self._disk.breaks(f"cannot be written ({error}); the journal goes on without it")
                 self._stopping.wait(_LOOK_AGAIN_S)
-            self._more.wait(_LOOK_AGAIN_S)
+                continue
+            self._more.wait()
 
 
 def catch_up_alone(path: Path, journal: Path) -> None:

@@ -41,6 +41,16 @@ class Intake:
         self._accepted.close()
         self.router.close()
 
+    @property
+    def connected(self) -> bool:
+        """Whether connections were open at the last look; what came over them cannot be waited for."""
+        return bool(self._descriptors)
+
+    def register(self, poller: zmq.Poller) -> None:
+        """Have a poller wait for messages and new connections."""
+        poller.register(self.router, zmq.POLLIN)
+        poller.register(self._accepted, zmq.POLLIN)
+
     def cut_over(self, limit: int) -> int:
         """Cut the connections over which more than `limit` bytes came; how many that were."""
         while self._accepted.poll(0):

@@ -92,11 +92,14 @@ class Registry:
         if not changed:
             raise ConfigError(f"no box {name!r} is enrolled here; `gateway hub boxes` lists them")
 
-    def awaits_boxes(self) -> bool:
-        """Whether a token has not expired; a used one counts, as its box may ask again. Raises HubError."""
+    def awaits_boxes_s(self) -> float:
+        """How long until the last token expires, 0 if all have; a used one counts, as its box may ask again.
+
+        Raises HubError.
+        """
         try:
-            query = "SELECT 1 FROM tokens WHERE expires_ns > ? LIMIT 1"
-            return self._db.execute(query, (time.time_ns(),)).fetchone() is not None
+            row = self._db.execute("SELECT coalesce(max(expires_ns), 0) FROM tokens").fetchone()
+            return max(0.0, (int(row[0]) - time.time_ns()) / 1e9)
         except sqlite3.Error as error:
             raise HubError(f"cannot read the allow-list: {error}") from error
 

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import threading
 import time
 from contextlib import ExitStack
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Self
 import zmq
 
 from gateway.errors import HubError
+from gateway.hub.alarm import Alarm
 from gateway.hub.enrol import MAXMSGSIZE, EnrolThread
 from gateway.hub.folder import HubFolder
 from gateway.hub.index import Index, IndexThread
@@ -46,6 +46,8 @@ class RunningHub:
 
     def _start(self, heartbeat_s: float) -> None:
         folder, keys, opened = self._folder, self._keys, self._opened
+        look = Alarm()
+        opened.callback(look.close)
         journal = Journal(folder.journal)
         opened.callback(journal.close)
         self._index = IndexThread(Index(folder.index, folder.journal))
@@ -55,7 +57,7 @@ class RunningHub:
         context: Context = zmq.Context()
         opened.callback(context.destroy, linger=0)
         # Before any socket is bound: without somebody to ask, libzmq lets everybody in.
-        self._zap = ZapThread(context, allow)
+        self._zap = ZapThread(context, allow, folder.registry, look.set)
         opened.callback(self._zap.stop)
         self._zap.start()
         router = curve_router(context, keys, FLEET, FRAME_MAX)
@@ -66,11 +68,15 @@ class RunningHub:
         self._enrol = EnrolThread(folder, keys, enrol_router)
         opened.callback(self._enrol.stop)
         self._sessions = Sessions(journal, heartbeat_s)
-        self._server = Server(router, allow, journal, self._sessions, self._index.wake, self._check_threads)
+        self._server = Server(
+            router, allow, journal, self._sessions, self._index.wake, self._check_threads, look
+        )
+        for thread in (self._zap, self._enrol, self._index):
+            thread.on_end = look.set
         self._enrol.start()
         self._index.start()
 
-    def serve(self, stop: threading.Event, ready_fd: int | None = None) -> None:
+    def serve(self, stop: Alarm, ready_fd: int | None = None) -> None:
         """Serve boxes until `stop` is set. Raises HubError if one of the hub's threads died."""
         where = {"fleet": self._folder.bind, "enrol": self._folder.enrol_bind, "name": self._folder.name}
         say(_log, logging.INFO, "ready", event="ready", **where)
@@ -105,7 +111,7 @@ class RunningHub:
 
     def _check_threads(self) -> None:
         for thread in (self._zap, self._enrol, self._index):
-            if not thread.is_alive():
+            if thread.ended:
                 raise HubError(
                     f"the hub's {thread.name} thread died (see the log above); start the hub again"
                 )

@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +13,7 @@ from typing import Any, Final
 import zmq
 
 from gateway.errors import HubError
+from gateway.hub.alarm import Alarm
 from gateway.hub.bugs import Bugs
 from gateway.hub.journal import Journal
 from gateway.hub.registry import AllowList
@@ -24,14 +24,17 @@ from gateway.wire import HEADER_MAX, MESSAGE_MAX, Refusal, Welcome, pack_message
 
 FRAME_MAX: Final = MESSAGE_MAX + HEADER_MAX  # bytes of one ZeroMQ frame; libzmq cuts off who sends more
 _DRAIN_MAX: Final = 512  # messages between two looks at the clock
-_TICK_S: Final = 0.2
-_STATUS_S: Final = 2.0
+_STATUS_S: Final = 10.0  # at most so late is what happened written to the status file
+_CUT_AFTER_S: Final = 0.2
 _RETRY_S: Final = 30.0  # after a fault of the hub's own
 _log = logging.getLogger("gateway.hub")
 
 
 class Server:
-    """Serves the fleet socket until told to stop. `committed` is called after each commit."""
+    """Serves the fleet socket until told to stop. `committed` is called after each commit.
+
+    `look` is set by other threads when the allow-list has changed or one of them ended.
+    """
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class Server:
         sessions: Sessions,
         committed: Callable[[], None],
         check_threads: Callable[[], None],
+        look: Alarm,
     ) -> None:
         self._router = router
         self._allow = allow
@@ -51,31 +55,52 @@ class Server:
         self._check_threads = check_threads
         self._connections: dict[bytes, Connection] = {}
         self._to_cut: list[Connection] = []
+        self._cut_at = math.inf
+        self._look = look
         self._disk = Condition(_log, "journal")
         self.counts: Counter[str] = Counter()
         self._bugs = Bugs(_log, self.counts)
 
-    def serve(self, stop: threading.Event, tick: Callable[[], None]) -> None:
-        """Run until `stop` is set. `tick` is called about every 2 s. Raises HubError if a thread died."""
-        next_tick = next_status = time.monotonic()
+    def serve(self, stop: Alarm, tell: Callable[[], None]) -> None:
+        """Run until `stop` is set. `tell` is called at first, soon after a box came or went, and within 10 s
+        after anything else happened. Raises HubError if a thread died.
+        """
+        poller = zmq.Poller()
+        for waited_for in (self._router, stop.fileno(), self._look.fileno()):
+            poller.register(waited_for, zmq.POLLIN)
+        tick_at, told_at, tell_at = 0.0, -math.inf, 0.0
+        online: object = None
         while not stop.is_set():
-            due = self._journal.due_in(time.monotonic())
-            wait_s = _TICK_S if due is None else min(_TICK_S, due)
-            if self._router.poll(math.ceil(wait_s * 1000)):
-                self._drain()
             now = time.monotonic()
+            if now >= tick_at or self._look.is_set():
+                tick_at = self._tick(now)
+            if self._sessions.online() != online:
+                tell_at = now
+            if now >= tell_at:
+                online, told_at, tell_at = self._sessions.online(), now, math.inf
+                tell()
+            wait_s = min(tick_at, self._cut_at, tell_at) - now
             due = self._journal.due_in(now)
-            if due == 0.0:
-                self._commit()
-            elif due is None:
-                self._send(self._sessions.acks(now))  # repeats of what is held: nothing to commit
-            if now >= next_tick:
-                next_tick = now + _TICK_S
-                self._tick(now)
-            if now >= next_status:
-                next_status = now + _STATUS_S
-                tick()
+            if due is not None:
+                wait_s = min(wait_s, due)
+            if self._router in dict(poller.poll(math.ceil(max(0.0, wait_s) * 1000))):
+                self._drain()
+                tell_at = min(tell_at, max(told_at + _STATUS_S, time.monotonic()))
+            self._settle()
         self._commit()
+
+    def _settle(self) -> None:
+        """Commit what is due, or ack what needs none, and cut who had time to read why."""
+        now = time.monotonic()
+        due = self._journal.due_in(now)
+        if due == 0.0:
+            self._commit()
+        elif due is None:
+            self._send(self._sessions.acks(now))  # repeats of what is held: nothing to commit
+        if now >= self._cut_at:
+            while self._to_cut:
+                self._to_cut.pop().cut()
+            self._cut_at = math.inf
 
     def _drain(self) -> None:
         for _ in range(_DRAIN_MAX):
@@ -99,12 +124,15 @@ class Server:
 
     def _serve_one(self, peer: Peer, frames: list[zmq.Frame]) -> None:
         contents = [frame.bytes for frame in frames]
+        tables = self._sessions.counts["tables"]
         replies = self._sessions.receive(peer, contents, self._allow.live, time.monotonic())
         if replies and isinstance(replies[0][1], Welcome):
             # A Welcome says what is on the disk, so what it counts must be there first.
             self._connections[peer.routing_id] = Connection(source_fd(frames))
             self._commit_now()
         self._send(replies)
+        if self._sessions.counts["tables"] > tables:
+            self._committed()  # the index may have waited for it
 
     def _commit(self) -> None:
         try:
@@ -127,16 +155,17 @@ class Server:
         self._disk.breaks(f"{error}; boxes keep their records and come back")
         self._send(self._sessions.close_all("storage", "the hub's disk refuses", _RETRY_S))
 
-    def _tick(self, now: float) -> None:
+    def _tick(self, now: float) -> float:
+        """What is due now and then; when the next tick is due."""
+        self._look.clear()
         self._check_threads()
-        while self._to_cut:
-            self._to_cut.pop().cut()
         if self._allow.live is not self._live:
             self._live = self._allow.live
             self._cut_revoked()
         self._send(self._sessions.pings(now))
         for routing_id in [r for r in self._connections if r not in self._sessions]:
             del self._connections[routing_id]
+        return self._sessions.due(now)
 
     def _cut_revoked(self) -> None:
         """Their sessions end now; the cut only lets them know."""
@@ -144,7 +173,8 @@ class Server:
             routing_id = session.peer.routing_id
             say(_log, logging.WARNING, f"{session.box} was revoked while connected", event="revoked")
             self._send([(routing_id, Refusal("revoked", "this box is not on the allow-list", 300.0))])
-            # Cut at the next tick, so that the Refusal, written by libzmq's own thread, gets out first.
+            # Cut a moment later, so that the Refusal, written by libzmq's own thread, gets out first.
+            self._cut_at = time.monotonic() + _CUT_AFTER_S
             connection = self._connections.pop(routing_id, None)
             if connection is not None:
                 self._to_cut.append(connection)

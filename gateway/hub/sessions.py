@@ -33,10 +33,11 @@ from gateway.wire import (
     unpack_message,
 )
 
-HEARTBEAT_S: Final = 10.0
+HEARTBEAT_S: Final = 30.0  # what is under way is not waited for so long (gateway.session, TCP_MAXRT)
 CREDIT: Final = {"U": 64 * 1024, "B": 256 * 1024}  # bytes under way; constant until the hub measures links
 TABLES_BYTES_MAX: Final = 4 * 1024 * 1024  # of one box for all time: a site file can change 1000 times
 _SILENT_BEATS: Final = 3
+_UNASKED_BEATS: Final = 1.25  # a box's Ping, which is answered at once, should come before
 _RETRY_S: Final = 1.0
 _RETRY_REVOKED_S: Final = 300.0
 
@@ -110,6 +111,9 @@ class Sessions:
                 return self.refuse(peer, "no_session", "say Hello first", _RETRY_S)
             session.heard = now
             self._serve(session, message)
+            if isinstance(message, Ping):
+                session.spoken = now
+                return [(peer.routing_id, Ping(session.number))]
         except WireError as error:
             text = str(error).encode("ascii", "backslashreplace").decode()[:200]
             return self.refuse(peer, error.reason, text, _RETRY_S)
@@ -134,10 +138,18 @@ class Sessions:
             if now - session.heard > _SILENT_BEATS * self._heartbeat_s:
                 self.counts["silent"] += 1
                 self.close(session.peer.routing_id)
-            elif now - session.spoken >= self._heartbeat_s:
+            elif now - session.spoken >= _UNASKED_BEATS * self._heartbeat_s:
                 session.spoken = now
                 replies.append((session.peer.routing_id, Ping(session.number)))
         return replies
+
+    def due(self, now: float) -> float:
+        """When `pings` will have something to say, if nothing comes until then; a new session's is later."""
+        times = [now + _UNASKED_BEATS * self._heartbeat_s]
+        for session in self._by_peer.values():
+            times.append(session.spoken + _UNASKED_BEATS * self._heartbeat_s)
+            times.append(session.heard + _SILENT_BEATS * self._heartbeat_s)
+        return min(times)
 
     def revoked(self, live: Mapping[str, str]) -> list[Session]:
         """End and return the sessions whose key may not talk any more."""

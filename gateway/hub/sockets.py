@@ -32,9 +32,9 @@ def curve_router(context: Context, keys: HubKeys, domain: bytes, maxmsgsize: int
     router.zap_domain = domain
     router.maxmsgsize = maxmsgsize
     router.handshake_ivl = 10_000
-    router.heartbeat_ivl = 10_000
+    router.heartbeat_ivl = 60_000  # sessions have their own; this ends connections that have none
     router.heartbeat_timeout = 30_000
-    router.heartbeat_ttl = 30_000
+    router.heartbeat_ttl = 90_000
     router.tcp_keepalive = 1
     router.tcp_keepalive_idle = 60
     router.tcp_maxrt = 20_000

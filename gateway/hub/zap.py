@@ -11,33 +11,47 @@ binds, and `gateway.hub.selftest` tries the door before the hub serves.
 import logging
 import math
 import sqlite3
-import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import zmq
 
+from gateway.hub.alarm import Alarm
+from gateway.hub.hubthread import HubThread
 from gateway.hub.registry import AllowList
+from gateway.hub.registrywatch import RegistryWatch
 from gateway.keys import z85_encode
 from gateway.log import Condition, say
 
 FLEET: Final = b"fleet"
 ENROL: Final = b"enrol"
 _ENDPOINT: Final = "inproc://zeromq.zap.01"
-_REFRESH_MS: Final = 200
 _SAY_AGAIN_S: Final = 60.0
 _SAID_MAX: Final = 256
 _log = logging.getLogger("gateway.hub.zap")
 
 
-class ZapThread(threading.Thread):
-    """Answers libzmq's questions and keeps the allow-list fresh. Bound when the constructor returns."""
+class ZapThread(HubThread):
+    """Answers libzmq's questions and keeps the allow-list fresh. Bound when the constructor returns.
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], allow: AllowList) -> None:
-        super().__init__(name="zap", daemon=True)
+    `changed` is called when the allow-list has changed.
+    """
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        allow: AllowList,
+        registry: Path,
+        changed: Callable[[], None],
+    ) -> None:
+        super().__init__("zap")
         self._allow = allow
-        self._stopping = threading.Event()
+        self._changed = changed
+        self._watch = RegistryWatch(registry)
+        self._stopping = Alarm()
         self._said: dict[str, float] = {}
         self._unreadable = Condition(_log, "allow-list")
         self.counts: Counter[str] = Counter()
@@ -45,12 +59,18 @@ class ZapThread(threading.Thread):
         self._socket.linger = 0
         self._socket.bind(_ENDPOINT)
 
-    def run(self) -> None:
+    def work(self) -> None:
         """Serve until `stop`."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._stopping.fileno(), zmq.POLLIN)
+        self._watch.register(poller)
         try:
+            self._refresh()  # it may have changed since it was read
             while not self._stopping.is_set():
-                if self._socket.poll(_REFRESH_MS):
+                if self._socket in dict(poller.poll(self._watch.wait_ms)):
                     self._socket.send_multipart(self._answer(self._socket.recv_multipart()))
+                self._watch.heard()
                 self._refresh()
         finally:
             self._socket.close()
@@ -65,10 +85,13 @@ class ZapThread(threading.Thread):
         if self.is_alive():
             self.join()
         self._socket.close()
+        self._watch.close()
+        self._stopping.close()
 
     def _refresh(self) -> None:
         try:
-            self._allow.refresh()
+            if self._allow.refresh():
+                self._changed()
             self._unreadable.heals()
         except sqlite3.Error as error:
             self._unreadable.breaks(f"cannot be read ({error}); who is in stays in, nobody new gets in")

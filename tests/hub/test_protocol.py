@@ -185,13 +185,15 @@ def test_what_only_a_hub_says_is_refused(desk: Desk) -> None:
 
 def test_silence_ends_a_session_and_life_keeps_it(desk: Desk) -> None:
     session = desk.hello().session
-    desk.now = 29.0
+    desk.now = 39.0
+    assert desk.sessions.due(desk.now) < desk.now
+    assert desk.sessions.due(0.0) == 37.5
     assert [type(m) for _, m in desk.sessions.pings(desk.now)] == [Ping]
-    assert desk.tell(Ping(session)) is None
-    desk.now = 50.0
+    assert isinstance(desk.tell(Ping(session)), Ping)
+    desk.now = 125.0
     desk.sessions.pings(desk.now)
     assert PEER.routing_id in desk.sessions
-    desk.now = 60.0
+    desk.now = 130.0
     desk.sessions.pings(desk.now)
     assert PEER.routing_id not in desk.sessions
 

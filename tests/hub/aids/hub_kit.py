@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 
 from hub_box import Box
 
+from gateway.hub.alarm import Alarm
 from gateway.hub.folder import HubFolder
 from gateway.hub.registry import Registry
 from gateway.hub.run import RunningHub
@@ -29,7 +30,7 @@ def free_endpoint() -> str:
 @contextmanager
 def running(folder: HubFolder, heartbeat_s: float = 10.0) -> Iterator[RunningHub]:
     """A hub serving in a thread of this process."""
-    stop = threading.Event()
+    stop = Alarm()
     with RunningHub(folder, heartbeat_s) as hub:
         thread = threading.Thread(target=hub.serve, args=(stop,))
         thread.start()
@@ -38,6 +39,7 @@ def running(folder: HubFolder, heartbeat_s: float = 10.0) -> Iterator[RunningHub
         finally:
             stop.set()
             thread.join()
+            stop.close()
 
 
 def enlist(folder: HubFolder, name: str) -> Box:
