@@ -1,7 +1,7 @@
 """A relay or contactor on a GPIO line, with a second contact that shows whether it really switched.
 
-The feedback line is an auxiliary contact, a current sensor or an optocoupler behind the relay. Without one, the
-output is read back, which shows a line that is shorted or driven by something else, not a stuck relay.
+The feedback line is an auxiliary contact, a current sensor or an optocoupler behind the relay. Without one,
+the output is read back, which shows a line that is shorted or driven by something else, not a stuck relay.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A passive infrared motion sensor (HC-SR501, AM312, Panasonic EKMC): its output is high while it sees motion.
+"""A passive infrared motion sensor (HC-SR501, AM312, EKMC): its output is high while it sees motion.
 
 It says that something warm moved, never what or who. Most modules need up to a minute after power-on
 before their output means anything.
