@@ -13,21 +13,19 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Final
 
-import numpy as np
-
 from gateway.driver import Driver
 from gateway.errors import ConfigError, PortGone
-from gateway.media import AudioDriver, Block, Pcm
-from gateway.ports.asound import Format
+from gateway.media import AudioDriver, Block
 from gateway.ports.sampleclock import SampleClock
+from gateway.ports.soundblocks import Blocks
 from gateway.ports.soundcards import NODES, SoundCard, cards, find_card, look, user_of
-from gateway.ports.soundreader import Chunk, SoundReader, Wish
+from gateway.ports.soundreader import SoundReader, Wish
 from gateway.watch import Watch
 
 __all__ = ["AlsaPort", "cards"]
 
 _CLOCK_MONOTONIC_COARSE: Final = 6  # linux/time.h; its resolution is the kernel's tick
-_TICKING: Final = frozenset({"Loopback", "Dummy"})  # drivers whose card is a timer of the kernel
+_TICKING: Final = frozenset({"snd_aloop", "snd_dummy"})  # drivers whose card is a timer of the kernel
 _USB_LATE_NS: Final = 1_000_000  # positions move with whole USB frames
 _LATE_NS: Final = 300_000  # and elsewhere with bursts of DMA
 _ADVICE: Final = {
@@ -51,13 +49,10 @@ class AlsaPort:
     def __init__(self, place: str, drivers: Sequence[Driver]) -> None:
         self._place = place
         self._wish = _wish(drivers)
-        self._keep = self._wish.channels
         self._reader: SoundReader | None = None
         self._last: SoundReader | None = None  # may still be closing the card
         self._wake = asyncio.Event()
         self._clock = SampleClock(self._wish.rate_hz)
-        self._base = 0  # of the card's frame numbers, which begin at 0 after an overrun
-        self._next = 0  # number of the frame that should come next
         self._seen: object = None
         self._card = place
         self.counters: Counter[str] = Counter()
@@ -71,7 +66,6 @@ class AlsaPort:
         card, capture = find_card(self._place, cards())
         self._card = f"sound card {card.id}"
         self._clock = SampleClock(self._wish.rate_hz, late_ns(card))
-        self._base = self._next = 0
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
@@ -92,11 +86,13 @@ class AlsaPort:
 
     async def frames(self) -> AsyncGenerator[tuple[int, Block], None]:
         """(t_ns, block). A jump in `first` is a gap: so many samples were lost."""
+        reader = self._reader
+        if reader is None:
+            raise PortGone("the port is not open")
+        blocks = Blocks(self._clock, reader.format, reader.channels, self._wish.channels, self.counters)
         while True:
-            if self._reader is None:
-                raise PortGone("the port was closed")
             try:
-                chunk = self._reader.take()
+                chunk = reader.take()
             except OSError as error:
                 raise self._gone("lost", error) from error
             except PortGone:
@@ -105,7 +101,7 @@ class AlsaPort:
             if chunk is None:
                 await self._news()
                 continue
-            block = self._block(self._reader, chunk)
+            block = blocks.block(chunk)
             yield block.t_ns, block
 
     async def send(self, driver: Driver, what: bytes | bool) -> None:
@@ -145,46 +141,12 @@ class AlsaPort:
     def _gone(self, what: str, error: OSError) -> PortGone:
         return PortGone(f"{what} {self._card}: {_ADVICE.get(error.errno or 0) or error.strerror}")
 
-    def _block(self, reader: SoundReader, chunk: Chunk) -> Block:
-        """Give a chunk its number and its time; account for what was lost before it."""
-        if chunk.restarted:
-            self._base = self._next
-            expected = self._base + chunk.taken
-            lost = self._clock.index_at(chunk.stamp_ns) - expected if self._clock.is_set else 0
-            self._lose(max(0, lost))
-            self.counters["overruns"] += 1
-        slips = self._clock.slips
-        if lost := self._clock.stamp(self._base + chunk.taken, chunk.stamp_ns):
-            self._lose(lost)
-            self._clock.stamp(self._base + chunk.taken, chunk.stamp_ns)
-        self.counters["slips"] += self._clock.slips - slips
-        first = self._base + chunk.first
-        pcm = as_pcm(chunk.octets, reader.format, reader.channels)[:, : self._keep]
-        self._next = first + len(pcm)
-        t_ns, error_ns = self._clock.time_of(first)
-        return Block(t_ns, error_ns, self._wish.rate_hz, first, pcm)
-
-    def _lose(self, samples: int) -> None:
-        self._base += samples
-        self.counters["lost_samples"] += samples
-        self._clock.restart()
-
 
 def late_ns(card: SoundCard) -> int:
     """How late all stamps of such a card may be, unseen: the grain of its position."""
     if card.driver in _TICKING:
         return round(time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1e9)
     return _LATE_NS if card.usb is None else _USB_LATE_NS
-
-
-def as_pcm(octets: bytes, form: Format, channels: int) -> Pcm:
-    """The upper 16 bits of each sample, as [frames, channels]."""
-    if form.octets == 2:
-        pcm: Pcm = np.frombuffer(octets, "<i2").reshape(-1, channels)
-        return pcm
-    samples = np.frombuffer(octets, np.uint8).reshape(-1, channels, form.octets)
-    upper: Pcm = np.ascontiguousarray(samples[:, :, form.top - 2 : form.top]).view("<i2")[:, :, 0]
-    return upper
 
 
 def _wish(drivers: Sequence[Driver]) -> Wish:

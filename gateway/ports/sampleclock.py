@@ -58,7 +58,7 @@ class SampleClock:
     """
 
     def __init__(self, rate_hz: int, late_ns: int = 0) -> None:
-        self._rate = rate_hz
+        self.rate_hz = rate_hz
         self._late_ns = late_ns
         self._buckets: deque[Point] = deque(maxlen=BUCKETS)
         self._known: tuple[float, float] | None = None  # slope and its error, of an earlier run
@@ -118,20 +118,20 @@ class SampleClock:
     def time_of(self, index: int) -> tuple[int, int]:
         """When this sample was taken, and how far that may be off, in ns. Needs a stamp first."""
         assert self._first is not None
-        x = (index - self._first[0]) / self._rate
-        nominal = self._first[1] + (index - self._first[0]) * 1_000_000_000 // self._rate
+        x = (index - self._first[0]) / self.rate_hz
+        nominal = self._first[1] + (index - self._first[0]) * 1_000_000_000 // self.rate_hz
         return nominal + round(self._line.at(x)), round(self._error(x))
 
     def index_at(self, t_ns: int) -> int:
         """The sample taken at this time; the inverse of `time_of`."""
         assert self._first is not None
         x = (t_ns - self._first[1]) / 1e9
-        return self._first[0] + round((x - self._line.at(x) / 1e9) * self._rate)
+        return self._first[0] + round((x - self._line.at(x) / 1e9) * self.rate_hz)
 
     def _point(self, index: int, t_ns: int) -> Point:
         assert self._first is not None
         count = index - self._first[0]
-        return count / self._rate, float(t_ns - self._first[1] - count * 1_000_000_000 // self._rate)
+        return count / self.rate_hz, float(t_ns - self._first[1] - count * 1_000_000_000 // self.rate_hz)
 
     def _span(self) -> float:
         return self._buckets[-1][0] - self._buckets[0][0] if len(self._buckets) > 1 else 0.0
@@ -181,7 +181,7 @@ class SampleClock:
         self.slips += 1
         self.restart()
         self.stamp(index, t_ns)
-        return round(shift * self._rate / 1e9)
+        return round(shift * self.rate_hz / 1e9)
 
 
 def hull_slope(points: Sequence[Point], middle: float) -> float:

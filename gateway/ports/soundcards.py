@@ -13,8 +13,10 @@ from gateway.ports.usb import UsbIdentity, usb_identity
 CLASS: Final = Path("/sys/class/sound")
 LISTING: Final = Path("/proc/asound/cards")
 NODES: Final = Path("/dev/snd")
+_CARD: Final = re.compile(r"card(\d+)")
+_CAPTURE: Final = re.compile(r"pcmC\d+D(\d+)c")
 # " 0 [Loopback       ]: Loopback - Loopback", and below it the long name.
-_LISTED: Final = re.compile(r"^ *(\d+) \[([^\]]*)\]: (\S+) - .*\n *(.*)$", re.MULTILINE)
+_LISTED: Final = re.compile(r"^ *(\d+) \[.*\n *(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +41,24 @@ class SoundCard:
 
 
 def cards(folder: Path = CLASS, listing: Path = LISTING) -> list[SoundCard]:
-    """Every sound card that can record, by number."""
-    try:
-        listed = listing.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []  # this kernel has no sound
+    """Every sound card that can record, by number.
+
+    From sysfs: a new card's nodes appear there before it is in the listing, which only gives its long name.
+    """
+    names = _long_names(listing)
     found = []
-    for number, name, driver, long_name in _LISTED.findall(listed):
-        card = folder / f"card{number}"
+    for entry in _names(folder):
+        match, card = _CARD.fullmatch(entry), folder / entry
         captures = sorted(int(m[1]) for m in map(_CAPTURE.fullmatch, _names(card)) if m is not None)
-        if captures:
-            usb = usb_identity(card / "device")
-            found.append(
-                SoundCard(int(number), name.strip(), long_name.strip(), driver, usb, tuple(captures))
-            )
+        if match is None or not captures:
+            continue
+        try:
+            name = (card / "id").read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            continue  # it was unplugged while we read
+        number, driver = int(match[1]), (card / "device" / "driver").resolve().name
+        usb = usb_identity(card / "device")
+        found.append(SoundCard(number, name, names.get(number, name), driver, usb, tuple(captures)))
     return sorted(found, key=lambda card: card.number)
 
 
@@ -102,7 +108,12 @@ def look() -> list[tuple[str, int, int]]:
     return seen
 
 
-_CAPTURE: Final = re.compile(r"pcmC\d+D(\d+)c")
+def _long_names(listing: Path) -> dict[int, str]:
+    try:
+        listed = listing.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}  # this kernel has no sound
+    return {int(number): name.strip() for number, name in _LISTED.findall(listed)}
 
 
 def _names(folder: Path) -> list[str]:
