@@ -21,6 +21,7 @@ _ADVICE: Final = {
     errno.EBUSY: "another program is using it",
     errno.ENOSPC: "its USB bus has no bandwidth left; plug it into another, or ask for smaller pictures",
 }
+_SETTLES: Final = 5  # times the signal may change while we take it up
 _NO_SIGNAL: Final = {errno.ENOLINK, errno.ENOLCK, errno.ERANGE}
 
 
@@ -121,15 +122,15 @@ class CameraStream:
 
     def _watch_source(self) -> None:
         """Ask to be told when the picture's size changes under us; and follow the signal of an HDMI input."""
-        wish = abi.EventSubscription(type=abi.EVENT_SOURCE_CHANGE)
+        number = abi.call(self._fd, abi.G_INPUT, ctypes.c_int()).value
+        wish = abi.EventSubscription(type=abi.EVENT_SOURCE_CHANGE, id=number)
         with contextlib.suppress(OSError):  # most cameras cannot change by themselves
             abi.call(self._fd, abi.SUBSCRIBE_EVENT, wish)
-        number = abi.call(self._fd, abi.G_INPUT, ctypes.c_int()).value
         chosen = abi.call(self._fd, abi.ENUMINPUT, abi.Input(index=number))
         if not chosen.capabilities & abi.IN_CAP_DV_TIMINGS:
             return
         try:
-            timings = abi.call(self._fd, abi.QUERY_DV_TIMINGS, abi.DvTimings())
+            self._follow_signal()
         except OSError as error:
             if error.errno not in _NO_SIGNAL:
                 raise
@@ -137,7 +138,17 @@ class CameraStream:
             raise PortGone(
                 f"{self._device} has no signal it can use on its input {name}; check the cable"
             ) from None
-        abi.call(self._fd, abi.S_DV_TIMINGS, timings)
+
+    def _follow_signal(self) -> None:
+        """Set the timings of the signal that is there. Doing so is an event itself, which is not for us."""
+        found = abi.call(self._fd, abi.QUERY_DV_TIMINGS, abi.DvTimings())
+        for _ in range(_SETTLES):
+            abi.call(self._fd, abi.S_DV_TIMINGS, found)
+            self.source_changed()
+            before, found = found, abi.call(self._fd, abi.QUERY_DV_TIMINGS, abi.DvTimings())
+            if bytes(found) == bytes(before):
+                return
+        raise PortGone(f"the signal at {self._device} does not settle; check what sends it")
 
     def _set_mode(self, wanted: Picture) -> Mode:
         """Set the nearest mode, and read back what the camera made of it."""

@@ -79,7 +79,7 @@ class VividCamera:
         self.kernel.select(hdmi=self._hdmi)
         self.kernel.control(vivid.STAMP_AT_START)
         if self._hdmi:
-            self.kernel.control(vivid.HAS_SCALER, 0)
+            self._adapt(False)
             self.change_signal(wide=False)
             self.lose_signal(False)
         return self
@@ -90,9 +90,14 @@ class VividCamera:
         if self._vivid is not None:
             self.dropout(0)
             if self._hdmi:
-                self.kernel.control(vivid.HAS_SCALER, 1)
+                self._adapt(True)
             self._vivid.close()
             self._vivid = None
+
+    def _adapt(self, can: bool) -> None:
+        """Whether it makes any size of what the cable brings, or passes it on as it is."""
+        for control in vivid.ADAPTS:
+            self.kernel.control(control, int(can))
 
     def _take(self) -> None:
         self._vivid = vivid.Vivid()

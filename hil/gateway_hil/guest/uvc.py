@@ -267,7 +267,7 @@ def gadget_nodes() -> set[str]:
 
 
 def until_seen(serial: str, timeout_s: float) -> None:
-    """Wait until the host side has made a camera of the gadget with this serial number. Raises TimeoutError."""
+    """Wait until the host side has a camera with this serial number. Raises TimeoutError."""
     end_s = time.monotonic() + timeout_s
     with Watch() as watch:
         watch.add(DEV)

@@ -14,7 +14,7 @@ from gateway.ports.cameras import DEV, SYSFS
 
 _BASE: Final = 0x00F0_F000
 STAMP_AT_START: Final = _BASE + 24  # else vivid stamps the end of a frame's time, which is yet to come
-HAS_SCALER: Final = _BASE + 33
+ADAPTS: Final = (_BASE + 31, _BASE + 32, _BASE + 33)  # can crop, compose, scale; a plain bridge cannot
 SIGNAL_MODE: Final = _BASE + 62
 TIMINGS: Final = _BASE + 63
 PERCENT_DROPPED: Final = _BASE + 64
