@@ -258,6 +258,25 @@ def test_drip_sends_single_bytes() -> None:
             assert reader.framer.skipped == 0
 
 
+def test_a_stalled_device_takes_no_command() -> None:
+    with RelayLamp() as lamp, opened(lamp, RelayLampDriver()) as reader:
+        reader.send(reader.driver.encode("on", {}))
+        next(reader.readings())
+        lamp.stall()
+        reader.send(reader.driver.encode("off", {}))
+        assert list(reader.readings(0.05)) == []
+        assert lamp.lamp_on
+
+
+def test_bytes_that_drop_out_are_gone_until_it_ends() -> None:
+    with Sds011(every_s=0.002, seed=1) as dust, opened(dust, Sds011Driver()) as reader:
+        dust.dropout(0.2)
+        while reader.framer.skipped < 200:
+            next(reader.readings())
+        dust.dropout(0)
+        assert "pm10" in next(reader.readings())
+
+
 def test_nothing_said_before_is_heard_by_who_opens_late() -> None:
     with Gnss(every_s=0.005, now=datetime(2026, 1, 1, tzinfo=UTC)) as receiver:
         deadline = time.monotonic() + LIMIT_S
