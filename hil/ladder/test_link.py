@@ -1,4 +1,4 @@
-"""The road to the hub: TCP over the link emulator, at the stated rate, and through a cut nobody is told of."""
+"""The road to the hub: TCP over the link emulator, at the stated rate, and through a cut nobody tells of."""
 
 import socket
 import threading
