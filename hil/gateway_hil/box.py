@@ -22,6 +22,7 @@ import msgpack
 from gateway.compile import compiled
 from gateway.linkserver import LinkServer, Peer
 from gateway.plan import Plan
+from gateway.process import child_environment
 from gateway.reading import Lane
 from gateway.records import Item, unpack_record
 
@@ -61,6 +62,7 @@ class Box:
         self._loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = None
         self._supervisor: subprocess.Popen[bytes] | None = None
+        self._ended: int | None = None  # the supervisor's exit status
 
     def start(self, sensors: str) -> None:
         """Compile a site file of these `[sensor.NAME]` tables and run its workers.
@@ -78,8 +80,12 @@ class Box:
             self._thread.start()
             asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
         command = [sys.executable, "-P", "-m", "gateway.supervisor", str(self.plan.state / "plan.json")]
-        with self.log_path.open("ab") as log:
-            self._supervisor = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        with self.log_path.open("ab") as log, self._changed:
+            self._ended = None
+            self._supervisor = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=child_environment()
+            )
+        threading.Thread(target=self._await_end, args=(self._supervisor,), daemon=True).start()
 
     def stop(self) -> None:
         """Stop supervisor and workers in order, as systemd would; then the link."""
@@ -130,9 +136,12 @@ class Box:
         with self._changed:
             while not enough(found := self.records(sensor, kind, since_ns=since_ns)):
                 left = deadline - time.monotonic()
-                if left <= 0 or (self._supervisor is not None and self._supervisor.poll() is not None):
+                if left <= 0 or self._ended is not None:
+                    why = (
+                        f"not within {within_s:g} s" if left <= 0 else f"the box ended ({self._ended}) before"
+                    )
                     said = [(r.sensor, r.kind, r.body) for r in found[-5:]]
-                    raise AssertionError(f"not within {within_s:g} s: {what}; last {said}; {self.tail()}")
+                    raise AssertionError(f"{why}: {what}; last {said}; {self.tail()}")
                 self._changed.wait(left)
             return found
 
@@ -204,6 +213,14 @@ class Box:
     def _plan_path(self) -> Path:
         assert self.plan is not None
         return self.plan.state / "plan.json"
+
+    def _await_end(self, supervisor: subprocess.Popen[bytes]) -> None:
+        """Wake whoever waits for records that cannot come any more."""
+        status = supervisor.wait()
+        with self._changed:
+            if self._supervisor is supervisor:  # not that of a box that was stopped and started again
+                self._ended = status
+            self._changed.notify_all()
 
     async def _listen(self) -> None:
         assert self.plan is not None

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gateway_hil.bench import Bench, Capability
 
-_SLOWNESS: Final = {"uml": 2.0, "qemu": 12.0}  # QEMU without KVM interprets every instruction
+_SLOWNESS: Final = {"uml": 1.0, "qemu": 12.0}  # QEMU without KVM interprets every instruction
 
 
 def _has_udc() -> bool:
