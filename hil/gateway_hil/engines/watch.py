@@ -1,5 +1,6 @@
 """Watches a guest from outside: its console is kept and shown line by line, its wall time is limited."""
 
+import contextlib
 import os
 import select
 import shutil
@@ -17,10 +18,10 @@ from gateway_hil.engines import EngineError, last_lines
 _CHUNK: Final = 65_536
 _END_S: Final = 5.0  # for a process that was killed, or closed its console, to be gone
 
-# Becomes the guest; a guest must not outlive us, however we are ended.
+# Becomes the guest; a guest must not outlive us, however we are ended. What it starts has other parents.
 _BECOME: Final = (
     "import os, sys; from gateway.process import die_with_parent; "
-    "die_with_parent(); os.execv(sys.argv[1], sys.argv[1:])"
+    "die_with_parent(); del os.environ['GATEWAY_PARENT']; os.execv(sys.argv[1], sys.argv[1:])"
 )
 
 
@@ -54,7 +55,8 @@ def watch(
         try:
             in_time = _copy(guest.stdout.fileno(), kept, line or _nobody, start_s + limit_s)
             if in_time:
-                guest.wait(_END_S)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    guest.wait(_END_S)
         finally:
             _end(guest)
     seconds = time.monotonic() - start_s
@@ -96,9 +98,9 @@ def _copy(source: int, kept: BinaryIO, line: Callable[[str], None], end_s: float
 
 
 def _end(guest: subprocess.Popen[bytes]) -> None:
-    """Kill the whole group, if anything of it is left, and collect it."""
-    if guest.poll() is None:
+    """Kill the whole group, whatever is left of it, and collect the guest."""
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(guest.pid, signal.SIGKILL)
-        guest.wait(_END_S)
+    guest.wait(_END_S)
     if guest.stdout is not None:
         guest.stdout.close()
