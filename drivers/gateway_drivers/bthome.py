@@ -3,9 +3,13 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
+from typing import Annotated, Final
 
-from gateway.driver import Advertisement, BadFrame, BleDriver, Measure, Settings, Value, Values
+from gateway.driver import Advertisement, BadFrame, BleDriver, Measure, Secret, Settings, Value, Values
 from gateway_drivers.bthome_objects import MEASURES, PACKET, measure_called, objects
+from gateway_drivers.bthome_seal import Unsealer
+
+_REFERENCES: Final = ("file:", "env:")  # where a secret is kept; the worker gets what is kept there
 
 
 @dataclass(frozen=True)
@@ -14,10 +18,12 @@ class BthomeSettings(Settings):
 
     Naming the measures keeps records small: `measures = ["temperature", "humidity", "battery"]`.
     A sensor with two thermometers sends `temperature` and `temperature_2`; these must be named.
+    A sensor that encrypts needs its `bindkey`, 32 hex digits, kept in a file: `bindkey = "file:/path"`.
     """
 
     address: str
     measures: tuple[str, ...] = ()
+    bindkey: Annotated[str, Secret()] = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}", self.address):
@@ -25,14 +31,20 @@ class BthomeSettings(Settings):
         object.__setattr__(self, "address", self.address.upper())
         for name in self.measures:
             measure_called(name)
+        if not (self.bindkey.startswith(_REFERENCES) or re.fullmatch(r"([0-9A-Fa-f]{32})?", self.bindkey)):
+            raise ValueError("the bindkey must be 32 hex digits")
 
 
 class Bthome(BleDriver):
-    """Every number and state of BTHome v2, unencrypted, and how strongly it was heard."""
+    """Every number and state of BTHome v2, and how strongly it was heard.
+
+    With a bindkey only what is encrypted with it is taken: else anyone near could speak for the sensor.
+    """
 
     service = "0000fcd2-0000-1000-8000-00805f9b34fb"
     emits = tuple(MEASURES.values())
     settings: BthomeSettings
+    _unsealer: Unsealer | None = None
 
     @classmethod
     def measures(cls, settings: Settings) -> tuple[Measure, ...]:
@@ -41,15 +53,23 @@ class Bthome(BleDriver):
         return tuple(measure_called(name) for name in named) or cls.emits
 
     def reset(self) -> None:
-        """Forget the last packet id."""
+        """Forget the last packet id, not the counter of encrypted ones: an unplug must allow no replay."""
+        if self.settings.bindkey and self._unsealer is None:
+            self._unsealer = Unsealer(bytes.fromhex(self.settings.bindkey), self.settings.address)
         self._packet: Value = None
         self._declared = {measure.name for measure in self.measures(self.settings)}
 
-    def decode(self, frame: Advertisement) -> Values | None:
+    def decode(self, frame: object) -> Values | None:
         """The values of one advertisement; None for the repeats a sensor sends of each."""
+        if not isinstance(frame, Advertisement):
+            return None
         payload = frame.service_data.get(self.service)
         if payload is None:
             return None
+        if payload and payload[0] >> 5 == 2 and (self._unsealer is not None or payload[0] & 1):
+            payload = self._opened(payload)
+            if payload is None:
+                return None
         values: dict[str, Value] = {"rssi": frame.rssi}
         seen: Counter[str] = Counter()
         for name, value in list(objects(payload)):
@@ -62,3 +82,13 @@ class Bthome(BleDriver):
         if not values.keys() - {"rssi"}:
             raise BadFrame("a BTHome advertisement without a single object that is known here")
         return {name: value for name, value in values.items() if name in self._declared} or None
+
+    def _opened(self, payload: bytes) -> bytes | None:
+        """A payload in clear, None for a repeat."""
+        if self._unsealer is None:
+            raise BadFrame("it is encrypted; set this sensor's bindkey")
+        if not payload[0] & 1:
+            raise BadFrame(
+                "it is not encrypted, and this sensor has a bindkey: somebody else may have sent it"
+            )
+        return self._unsealer.open(payload)

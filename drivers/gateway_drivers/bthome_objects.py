@@ -182,7 +182,7 @@ def objects(payload: bytes) -> Iterator[tuple[str, float]]:
     if payload[0] >> 5 != 2:
         raise BadFrame(f"BTHome version {payload[0] >> 5}; this driver reads version 2")
     if payload[0] & 1:
-        raise BadFrame("an encrypted BTHome advertisement needs a bindkey, which this version cannot use yet")
+        raise BadFrame("an encrypted BTHome advertisement, which was not opened")
     at = 1
     while at < len(payload):
         kind, at = payload[at], at + 1

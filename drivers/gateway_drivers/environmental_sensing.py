@@ -1,4 +1,4 @@
-"""Any sensor with Bluetooth's Environmental Sensing Service: temperature, humidity, pressure, by notification.
+"""Any sensor with the Environmental Sensing Service: it notifies temperature, humidity, pressure.
 
 Source: Environmental Sensing Service 1.0 and GATT Specification Supplement (bluetooth.com): temperature
 (0x2A6E) sint16 in 0.01 Cel, humidity (0x2A6F) uint16 in 0.01 %, pressure (0x2A6D) uint32 in 0.1 Pa.

@@ -21,6 +21,7 @@ from gateway.framing import Framer, Framing
 from gateway.plugins import DRIVERS, Plugin, find
 from gateway.ports.replay import source_of
 from gateway.ports.url import ReplayOptions
+from gateway.settings import build_settings
 
 _BAD_SHOWN: Final = 5  # reasons for which frames were bad; the rest is only counted
 
@@ -142,7 +143,8 @@ class Decoding:
             checked = check_settings(self._class.settings_type(), origin | self._written, owner)
             if not isinstance(checked, Checked):
                 raise ConfigError("\n".join(f"{p.text} (--set KEY=VALUE)" for p in checked))
-            self._drivers[key] = self._class(checked.settings)
+            # Built as a worker builds them, so that secrets are read from where they are kept.
+            self._drivers[key] = self._class(build_settings(self._class.settings_type(), checked.plain))
         return self._drivers[key]
 
 

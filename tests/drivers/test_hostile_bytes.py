@@ -6,9 +6,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.driver import Advertisement, BadFrame, Driver
+from gateway.driver import Advertisement, BadFrame, Driver, Notification
 from gateway.records import quantum
 from gateway_drivers.bthome import Bthome, BthomeSettings
+from gateway_drivers.environmental_sensing import (
+    HUMIDITY,
+    PRESSURE,
+    TEMPERATURE,
+    EnvironmentalSensing,
+    EnvironmentalSettings,
+)
 from gateway_drivers.gps_nmea import GpsNmea, GpsNmeaSettings
 from gateway_drivers.gy39 import Gy39
 from gateway_drivers.nmea import NEEDED
@@ -85,3 +92,17 @@ def test_any_advertisement(payloads, flags) -> None:
     driver = Bthome(BthomeSettings(ADDRESS))
     for payload in payloads:
         check(driver, Advertisement(ADDRESS, -60, {Bthome.service: flags + payload}, {}))
+
+
+@given(st.lists(st.binary(max_size=26), max_size=3), st.sampled_from([b"", b"\x40", b"\x41"]))
+def test_any_advertisement_to_a_sensor_with_a_key(payloads, flags) -> None:
+    driver = Bthome(BthomeSettings(ADDRESS, bindkey="231d39c1d7cc1ab1aee224cd096db932"))
+    for payload in payloads:
+        check(driver, Advertisement(ADDRESS, -60, {Bthome.service: flags + payload}, {}))
+
+
+@given(st.lists(st.tuples(st.sampled_from([TEMPERATURE, HUMIDITY, PRESSURE]), st.binary(max_size=5))))
+def test_any_notification(notified) -> None:
+    driver = EnvironmentalSensing(EnvironmentalSettings(ADDRESS))
+    for uuid, payload in notified:
+        check(driver, Notification(ADDRESS, uuid, payload))
