@@ -44,6 +44,20 @@ def test_at_the_limit_the_whole_group_is_killed(tmp_path):
     assert is_gone(int((tmp_path / "pid").read_text()))
 
 
+def test_what_a_guest_leaves_behind_is_ended_too(tmp_path):
+    script = f"sleep 60 >/dev/null 2>&1 & echo $! >{tmp_path}/pid; echo up"
+    why, _ = watch(sh(script), tmp_path / "c", None, 10)
+    assert why == ""
+    assert is_gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_guest_that_closes_its_console_and_stays_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr("gateway_hil.engines.watch._END_S", 0.2)
+    why, _ = watch(sh(f"echo $$ >{tmp_path}/pid; exec sleep 60 >&- 2>&-"), tmp_path / "c", None, 10)
+    assert "ended with -9" in why
+    assert is_gone(int((tmp_path / "pid").read_text()))
+
+
 def test_an_interruption_ends_the_guest(tmp_path):
     def stop(line: str) -> None:
         raise KeyboardInterrupt

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway_hil.engines import EngineError
-from gateway_hil.engines import modules
+from gateway_hil.engines import EngineError, modules
 from gateway_hil.engines.debian import SERIES, KernelPackages, fetch, newest_kernel, unpack
 from gateway_hil.engines.modules import Module, Tree
 from gateway_hil.guest import edits, edits_usb
