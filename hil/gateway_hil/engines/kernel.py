@@ -22,7 +22,7 @@ from typing import Final
 from gateway_hil.engines import EngineError
 from gateway_hil.guest.edits import EDITS, EditFailed, apply
 
-__all__ = ["SOURCE", "UmlKernel", "cache_folder", "check_config"]
+__all__ = ["SOURCE", "UmlKernel", "alone", "cache_folder", "check_config"]
 
 SOURCE: Final = Path("/usr/src/linux-source-6.12.tar.xz")
 FRAGMENT: Final = Path(__file__).parent.parent / "guest" / "uml.config"
@@ -79,7 +79,7 @@ class UmlKernel:
         if missing:
             raise EngineError(f"building the guest kernel needs {', '.join(missing)}: apt-get install them")
         path.parent.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path.parent.with_suffix(".lock"), say):
+        with alone(path.parent.with_suffix(".lock"), say):
             if not path.exists():
                 self._build(path, say)
         return path
@@ -211,12 +211,12 @@ def _logged(command: list[str], log: Path, line: Callable[[str], None]) -> None:
 
 
 @contextmanager
-def _alone(path: Path, say: Callable[[str], None]) -> Iterator[None]:
+def alone(path: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold a lock on a file: two builds of one kernel would only slow each other down."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("somebody else is building this kernel; waiting for it")
+            say("somebody else is making this kernel; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -4,18 +4,17 @@ Runs as any user. The guest sees the host's files over 9p, read-only, under a la
 folder is a share of its own, without a cache, so that what the guest wrote is there when it dies.
 """
 
-import fcntl
 import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from gateway_hil.engines import INIT, EngineError, Job, Outcome, initramfs, read_outcome, write_job
 from gateway_hil.engines.accelerator import TRIAL_S, Accelerator, choose
+from gateway_hil.engines.kernel import alone, cache_folder
 from gateway_hil.engines.stockkernel import StockKernel, prepare
 from gateway_hil.engines.watch import watch
 
@@ -26,12 +25,6 @@ _PARAMETERS: Final = "console=ttyS0 quiet panic=-1 nokaslr mitigations=off tsc=r
 _CPUS: Final = 2
 _TRIAL_MIB: Final = 256
 _TRIAL_WORD: Final = "the-guest-is-up"
-
-
-def cache_folder() -> Path:
-    """Where kernels are kept: $XDG_CACHE_HOME or ~/.cache, then pole-gateway."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "pole-gateway"
 
 
 def _share(tag: str, folder: Path, *, writable: bool) -> tuple[str, ...]:
@@ -75,7 +68,7 @@ class Qemu:
         version = _qemu_version()
         cache = cache_folder()
         cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / "qemu.lock", say):
+        with alone(cache / "qemu.lock", say):
             self._kernel = kernel = prepare(cache, say)
             self._accelerator = choose(cache, version, lambda way: _boots(kernel, way), say)
 
@@ -111,15 +104,3 @@ def _qemu_version() -> str:
     except (FileNotFoundError, subprocess.CalledProcessError):
         raise EngineError(f"there is no {QEMU} here; as root: apt-get install qemu-system-x86") from None
     return told.splitlines()[0]
-
-
-@contextmanager
-def _locked(path: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold a lock file, so that two runs do not fetch and build the same; a crash lets go of it."""
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("another run is preparing the kernel of the bench qemu; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
