@@ -24,6 +24,7 @@ from gateway.ports.radio import BleAdapter, GattLink, Listener
 CONNECT_TIMEOUT_S: Final = 45.0
 GATT_TIMEOUT_S: Final = 10.0
 CLOSE_TIMEOUT_S: Final = 5.0
+_IN_PROGRESS: Final = "org.bluez.Error.InProgress"
 NOT_HEARD: Final = -127  # the RSSI that bleak gives where BlueZ has none: a change of state, not a signal
 
 # bleak documents BleakError; the others reach through it when the bus or bluetoothd goes meanwhile.
@@ -52,10 +53,19 @@ class BluezRadio:
         return await self._bus.adapters()
 
     async def listen(self, adapter: BleAdapter, listener: Listener) -> None:
-        """Switch on, scan actively. Repeats count, too: a sensor whose values stand still is alive."""
+        """Switch on, scan actively. Repeats count, too: a sensor whose values stand still is alive.
+
+        The kernel goes on for ten seconds with a scan whose bluetoothd died, and refuses another one
+        meanwhile; switching the adapter off ends it.
+        """
         self._adapter, self._listener = adapter, listener
         await self._bus.switch(adapter.name, True)
-        await self._start_scan()
+        try:
+            await self._start_scan()
+        except PortGone as error:
+            if _IN_PROGRESS not in str(error):
+                raise
+            await self.power_cycle()
 
     async def restart_scan(self) -> None:
         """Stop the discovery, begin another."""

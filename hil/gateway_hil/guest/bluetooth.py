@@ -4,6 +4,7 @@ One for the whole run (`shared()`): BlueZ is one for a machine, too. Everything 
 for and ended with the process.
 """
 
+import asyncio
 import atexit
 import os
 import select
@@ -33,6 +34,7 @@ class VirtualAdapter:
     def __init__(self, air: Air, address: str = ADDRESS) -> None:
         self.air = air
         self.address = address
+        self.name = ""  # what the kernel calls it, such as hci0
         self._transport: Any = None
         self._controller: AirController | None = None
 
@@ -56,14 +58,6 @@ class VirtualAdapter:
         assert self._controller is not None
         self._controller.deaf = True
 
-    @property
-    def name(self) -> str:
-        """What the kernel calls it now, such as hci0."""
-        for entry in sorted(Path("/sys/class/bluetooth").glob("hci*")):
-            if ":" not in entry.name and _address_of(entry.name) == self.address:
-                return entry.name
-        raise LookupError(f"no adapter {self.address}")
-
     def __enter__(self) -> Self:
         self.replug()
         return self
@@ -74,6 +68,7 @@ class VirtualAdapter:
         self.unplug()
 
     async def _plug(self) -> None:
+        before = _adapters()
         self._transport = await open_transport("vhci")
         self._controller = AirController(
             "adapter",
@@ -82,6 +77,10 @@ class VirtualAdapter:
             link=self.air.link,
             public_address=self.address,
         )
+        async with asyncio.timeout(10):
+            while not (new := _adapters() - before):  # noqa: ASYNC110  # sysfs tells nobody
+                await asyncio.sleep(0.01)
+        self.name = new.pop()
 
     async def _take_away(self) -> None:
         transport, self._transport = self._transport, None
@@ -169,13 +168,6 @@ def shared() -> Bluetooth:
     return bluetooth
 
 
-def _address_of(name: str) -> str:
-    """An adapter's address, by the ioctl HCIGETDEVINFO that hciconfig uses (linux hci_sock.h)."""
-    import fcntl
-    import socket
-    import struct
-
-    request = bytearray(struct.pack("<H8s6s", int(name[3:]), b"", b"") + bytes(80))
-    with socket.socket(socket.AF_BLUETOOTH, socket.SOCK_RAW, socket.BTPROTO_HCI) as asking:
-        fcntl.ioctl(asking, 0x800448D3, request)  # struct hci_dev_info: id, name, address, lowest byte first
-    return bytes(request[10:16][::-1]).hex(":").upper()
+def _adapters() -> set[str]:
+    """The kernel's names of all adapters; connections are in the folder, too, as hci0:64."""
+    return {entry.name for entry in Path("/sys/class/bluetooth").glob("hci*") if ":" not in entry.name}
