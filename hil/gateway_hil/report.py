@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Report", "ReportError", "Row", "TestResult", "read_report", "skipped_everywhere", "summary"]
+__all__ = ["Report", "ReportError", "Row", "Told", "read_report", "skipped_everywhere", "summary"]
 
 _BAD: Final = ("failure", "error")
 
@@ -17,7 +17,7 @@ class ReportError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class TestResult:
+class Told:
     """One test: its outcome is passed, failed or skipped; `why` is the reason of a skip."""
 
     name: str
@@ -30,7 +30,7 @@ class TestResult:
 class Report:
     """All tests of a run."""
 
-    tests: tuple[TestResult, ...]
+    tests: tuple[Told, ...]
 
     def count(self, outcome: str) -> int:
         """How many tests ended so."""
@@ -70,15 +70,15 @@ def read_report(path: Path) -> Report:
     return Report(tuple(_test(case) for case in root.iter("testcase")))
 
 
-def _test(case: ET.Element) -> TestResult:
+def _test(case: ET.Element) -> Told:
     name = f"{case.get('classname', '')}::{case.get('name', '')}"
     notes = tuple(p.get("value", "") for p in case.iterfind("properties/property") if p.get("name") == "note")
     if any(case.find(bad) is not None for bad in _BAD):
-        return TestResult(name, "failed", notes=notes)
+        return Told(name, "failed", notes=notes)
     skipped = case.find("skipped")
     if skipped is not None:
-        return TestResult(name, "skipped", skipped.get("message", "").removeprefix("Skipped: "), notes)
-    return TestResult(name, "passed", notes=notes)
+        return Told(name, "skipped", skipped.get("message", "").removeprefix("Skipped: "), notes)
+    return Told(name, "passed", notes=notes)
 
 
 def skipped_everywhere(reports: Iterable[Report]) -> list[str]:

@@ -83,16 +83,17 @@ def climb(rung: Rung, line: Callable[[str], None], say: Callable[[str], None]) -
         raise ConfigError("--rig goes with --bench real")
     seed = random.SystemRandom().getrandbits(31) if rung.seed is None else rung.seed
     folder = project_folder()
+    paths = [_resolved(path) for path in rung.paths] or [str(ladder_folder(folder))]
     out = (rung.out or Path(tempfile.mkdtemp(prefix="gateway-hil-"))).resolve()
     out.mkdir(parents=True, exist_ok=True)
     (out / "seed").write_text(f"{seed}\n")
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    keep = {*python_folders(), folder, *(Path(p).resolve() for p in rung.paths)}
+    keep = {*python_folders(), folder, *(_folder(path) for path in paths)}
     if "GATEWAY_TEST_DATA" in passed_on:
         keep.add(Path(passed_on["GATEWAY_TEST_DATA"]).resolve())
     is_guest = rung.bench in GUESTS
     job = Job(
-        command=_command(rung, seed, GUEST_OUT if is_guest else out, folder),
+        command=(*_command(rung, seed, GUEST_OUT if is_guest else out), *paths),
         folder=folder,
         out=out,
         keep=tuple(sorted(keep)),
@@ -136,7 +137,7 @@ def ladder_folder(project: Path) -> Path:
     return folder
 
 
-def _command(rung: Rung, seed: int, out: Path, project: Path) -> tuple[str, ...]:
+def _command(rung: Rung, seed: int, out: Path) -> tuple[str, ...]:
     """pytest's command line; in a User-Mode Linux guest, after a look at whether it computes right."""
     check = (sys.executable, "-m", "gateway_hil.guest.selfcheck") if rung.bench == "uml" else ()
     command = [*check, sys.executable, "-m", "pytest", "-vv", "-p", "gateway_hil.plugin"]
@@ -150,16 +151,21 @@ def _command(rung: Rung, seed: int, out: Path, project: Path) -> tuple[str, ...]
         command += ["--rig", str(rung.rig.resolve())]
     if rung.select is not None:
         command += ["-k", rung.select]
-    paths = [str(_resolved(path)) for path in rung.paths] or [str(ladder_folder(project))]
-    return (*command, *paths)
+    return tuple(command)
 
 
 def _resolved(path: str) -> str:
-    """A test's path without regard to the current folder; "::name" stays."""
+    """A test's path from any folder; "::name" stays. Raises ConfigError if there is no such file."""
     file, *names = path.split("::")
     if not Path(file).exists():
         raise ConfigError(f"there is no {file}")
     return "::".join([str(Path(file).resolve()), *names])
+
+
+def _folder(path: str) -> Path:
+    """The folder that a test's path lies in, or is."""
+    named = Path(path.partition("::")[0])
+    return named if named.is_dir() else named.parent
 
 
 def _here(job: Job) -> Outcome:
