@@ -25,6 +25,7 @@ _PARAMETERS: Final = (
     "ro",
     "con=null",
     "con0=fd:0,fd:1",
+    "quiet",
     "loglevel=3",
     "panic=-1",
     "initcall_blacklist=jent_mod_init",
