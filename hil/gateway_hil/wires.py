@@ -14,7 +14,7 @@ import tempfile
 import tty
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol
 
 CHUNK: Final = 4096  # bytes in one read
 
@@ -28,7 +28,6 @@ class Label:
     model: str
 
 
-@runtime_checkable
 class Wire(Protocol):
     """The emulator's end of a serial line. Used under the emulator's lock, by one thread at a time.
 

@@ -38,7 +38,7 @@ class SerialEmulator(FaultVerbs):
         self.every_s = every_s if every_s is not None else self.default_every_s
         self.chance = random.Random(seed)
         self.lost = 0  # bytes that nobody read
-        self.wire: Wire = wire if isinstance(wire, Wire) else PtyWire(wire)
+        self.wire: Wire = PtyWire(wire) if wire is None or isinstance(wire, Path) else wire
         self.wire.join(self.label)
         self._lock = threading.RLock()  # guards all below, and the wire
         self._wake_read, self._wake_write = -1, -1

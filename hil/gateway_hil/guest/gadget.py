@@ -46,9 +46,10 @@ class Function:
 class Gadget:
     """A USB device with ids, a serial number and functions; plugged in while the context lasts.
 
-    `device_class` is (class, subclass, protocol); (0xEF, 2, 1) suits functions of several interfaces.
-    `controller` is the dummy_udc to hang on; without it the first free one is taken, and kept: a device
-    that is plugged in again is in the same socket. Raises OSError where the kernel cannot do it.
+    `device_class` is (class, subclass, protocol); (0xEF, 2, 1) suits functions of several interfaces,
+    `release` is the device's version in BCD, from which some drivers tell the chip. `controller` is the
+    dummy_udc to hang on; without it the first free one is taken, and kept: a device that is plugged in
+    again is in the same socket. Raises OSError where the kernel cannot do it.
     """
 
     def __init__(
@@ -61,12 +62,13 @@ class Gadget:
         maker: str = "pole-gateway",
         model: str = "emulated device",
         device_class: tuple[int, int, int] = (0, 0, 0),
+        release: int = 0x0100,
         controller: str | None = None,
     ) -> None:
         self.vendor, self.product, self.serial = vendor, product, serial
         self.functions = list(functions)
         self.controller = controller
-        self._maker, self._model, self._class = maker, model, device_class
+        self._maker, self._model, self._class, self._release = maker, model, device_class, release
         self._folder = GADGETS / f"g-{secrets.token_hex(4)}"
 
     @property
@@ -89,6 +91,7 @@ class Gadget:
             self._write(name, f"{octet:#04x}")
         self._write("idVendor", f"{self.vendor:#06x}")
         self._write("idProduct", f"{self.product:#06x}")
+        self._write("bcdDevice", f"{self._release:#06x}")
         for name, text in (
             ("serialnumber", self.serial),
             ("manufacturer", self._maker),

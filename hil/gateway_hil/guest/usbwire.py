@@ -12,47 +12,56 @@ import tty
 from pathlib import Path
 from typing import Final
 
+from gateway.errors import PortGone
 from gateway.ports.adapters import find_device
 from gateway_hil.guest.gadget import Function, Gadget
 from gateway_hil.wires import CHUNK, Label
 
-_NUMBERS: Final = itertools.count(1)
+NUMBERS: Final = itertools.count(1)
 _QUEUES: Final = Path("/sys/devices/platform")
 
 
-class UsbWire:
-    """See `gateway_hil.wires.Wire`. `serial` is the USB serial number; E1, E2 ... where none is given."""
+class NamedOnUsb:
+    """What a wire on USB is called: by ids and serial number, whatever number its tty has."""
 
-    look_s: float | None = None
+    def __init__(self, label: Label, serial: str) -> None:
+        self.label, self.serial = label, serial
 
-    def __init__(self, serial: str | None = None) -> None:
-        self.fd = -1
-        self._serial = serial or f"E{next(_NUMBERS)}"
-        self._gadget: Gadget | None = None
-        self._node: Path | None = None
-        self._name = ""
-
-    def join(self, label: Label) -> None:
-        """Take over ids and model."""
-        self._gadget = Gadget(
-            label.vendor, label.product, self._serial, [Function("acm.0")], model=label.model
-        )
-        self._name = f"usb-{label.vendor:04x}:{label.product:04x}-{self._serial}"
+    @property
+    def _name(self) -> str:
+        return f"usb-{self.label.vendor:04x}:{self.label.product:04x}-{self.serial}"
 
     @property
     def port(self) -> str:
-        """By ids and serial number: what stays the same under whatever number it comes back."""
+        """The port for the site file."""
         return f"serial:{self._name}"
 
     @property
     def path(self) -> Path:
         """The host side's tty, as a port would find it. Raises FileNotFoundError."""
-        from gateway.errors import PortGone
-
         try:
             return Path(find_device(self._name))
         except PortGone as error:
             raise FileNotFoundError(errno.ENOENT, str(error)) from None
+
+
+class UsbWire(NamedOnUsb):
+    """See `gateway_hil.wires.Wire`. `serial` is the USB serial number; E1, E2 ... where none is given."""
+
+    look_s: float | None = None
+
+    def __init__(self, serial: str | None = None) -> None:
+        super().__init__(Label(0, 0, ""), serial or f"E{next(NUMBERS)}")
+        self.fd = -1
+        self._gadget: Gadget | None = None
+        self._node: Path | None = None
+
+    def join(self, label: Label) -> None:
+        """Take over ids and model."""
+        self.label = label
+        self._gadget = Gadget(
+            label.vendor, label.product, self.serial, [Function("acm.0")], model=label.model
+        )
 
     def plug(self) -> None:
         """Open our end first, so that not a byte is echoed, then connect and wait for enumeration."""
