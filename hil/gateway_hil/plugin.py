@@ -40,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Open the bench, once."""
     config.addinivalue_line("markers", "needs(*capabilities): what the bench must be able to do")
     config.addinivalue_line("markers", "time_travel: takes hours of virtual time")
+    config.addinivalue_line("markers", "stock_kernel: part of the whole ladder on the bench qemu, too")
     config.addinivalue_line("markers", "slow: takes more than a quarter of a second; as in tests/")
     seed = config.getoption("--seed")
     if seed is None:

@@ -38,12 +38,13 @@ _PASSED_ON: Final = ("GATEWAY_TEST_DATA", "CI")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
-    """What to run where. `select` is pytest's -k; no paths means the whole ladder."""
+    """What to run where. `select` is pytest's -k, `marks` its -m; no paths means the whole ladder."""
 
     bench: str
     time_travel: bool = False
     paths: tuple[str, ...] = ()
     select: str | None = None
+    marks: str | None = None
     seed: int | None = None
     chaos: int | None = None
     rig: Path | None = None
@@ -151,6 +152,8 @@ def _command(rung: Rung, seed: int, out: Path) -> tuple[str, ...]:
         command += ["--rig", str(rung.rig.resolve())]
     if rung.select is not None:
         command += ["-k", rung.select]
+    if rung.marks is not None:
+        command += ["-m", rung.marks]
     return tuple(command)
 
 
