@@ -45,6 +45,7 @@ class Peer:
         self._silent_s = min((driver.silent_s for driver in drivers if driver.silent_s), default=0.0)
         self._link: GattLink | None = None
         self._dropped = asyncio.Event()
+        self._is_served = False  # what still comes on a connection that is given up is not passed on
         self._sent_s: float | None = None  # when it sent last, on this connection
         self._condition = Condition(_log, f"sensor at {address}")
 
@@ -68,6 +69,7 @@ class Peer:
             except PortGone as error:
                 self._counters["peer_drops"] += 1
                 self._condition.breaks(str(error))
+                self._is_served = False
                 self._put(Away(self.address))
             finally:
                 await self._disconnect()
@@ -86,6 +88,7 @@ class Peer:
         self._sent_s = None
         self._link = await self._radio.connect(self.address, self._dropped.set)
         self._counters["connections"] += 1
+        self._is_served = True
         try:
             for uuid in self._notify:
                 await self._link.subscribe(uuid, self._taker(uuid))
@@ -95,6 +98,8 @@ class Peer:
 
     def _taker(self, uuid: str) -> Callable[[bytes], None]:
         def take(payload: bytes) -> None:
+            if not self._is_served:
+                return
             self._sent_s = asyncio.get_running_loop().time()
             self._condition.heals()
             self._put(Notification(self.address, uuid, payload))

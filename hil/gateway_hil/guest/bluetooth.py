@@ -8,6 +8,7 @@ import asyncio
 import atexit
 import os
 import select
+import socket
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -136,8 +137,9 @@ class Bluetooth:
         Path(_SOCKET).parent.mkdir(parents=True, exist_ok=True)
         if _KEEPS.is_dir() and not os.access(_KEEPS, os.W_OK):
             subprocess.run(["mount", "-t", "tmpfs", "none", str(_KEEPS)], check=True)
-        if Path(_SOCKET).exists():
+        if _answers(_SOCKET):
             return
+        Path(_SOCKET).unlink(missing_ok=True)
         read, write = os.pipe()
         try:
             self._dbus = subprocess.Popen(
@@ -166,6 +168,12 @@ def shared() -> Bluetooth:
     bluetooth = Bluetooth()
     atexit.register(bluetooth.close)
     return bluetooth
+
+
+def _answers(path: str) -> bool:
+    """Whether somebody listens there; the socket of a bus that was killed stays behind."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        return asking.connect_ex(path) == 0
 
 
 def _adapters() -> set[str]:
