@@ -294,9 +294,19 @@ def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "port").read_text() == "precious"
 
 
+def test_a_script_that_is_wrong_is_said_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "faults").write_text("at 2 s: bounce gnss 3 times\n")
+    assert main(["gnss", "--link", str(tmp_path / "gps0"), "--faults", str(tmp_path / "faults")]) == 1
+    assert "line 1: Gnss has no bounce" in capsys.readouterr().err
+    assert not os.path.lexists(tmp_path / "gps0")
+
+
 @pytest.mark.slow
 def test_standing_alone(tmp_path: Path) -> None:
     link = tmp_path / "gps0"
+    (tmp_path / "faults").write_text("at 0.2 s: unplug gnss for 0.1 s\n")
     command = [
         sys.executable,
         "-m",
@@ -306,12 +316,16 @@ def test_standing_alone(tmp_path: Path) -> None:
         str(link),
         "--every-s",
         "0.01",
+        "--faults",
+        str(tmp_path / "faults"),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == f"{link}\n"
         reader = Reader(link, GpsNmea())
         assert "lat" in next(reader.readings())
+        with pytest.raises(OSError, match=r"hung up|Input/output"):
+            list(reader.readings())
         os.close(reader.fd)
         process.send_signal(signal.SIGINT)
         assert process.wait(LIMIT_S) == 0

@@ -3,10 +3,12 @@
 import argparse
 import signal
 import sys
+import threading
 from pathlib import Path
 
-from gateway_hil.emulators import SERIAL, BthomeThermometer, SerialEmulator
+from gateway_hil.emulators import SERIAL, BthomeThermometer, Gnss, GnssLog, SerialEmulator
 from gateway_hil.emulators.bthome import write_capture
+from gateway_hil.faults import FaultError, parse_script, play
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,6 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
         )
         one.add_argument("--every-s", type=float, help="pause between packets in seconds")
         one.add_argument("--seed", type=int, default=0, help="makes every draw of chance repeatable")
+        one.add_argument(
+            "--faults", type=Path, metavar="FILE", help=f"a script such as `at 12 s: unplug {name} for 3 s`"
+        )
+        if kind is Gnss:
+            one.add_argument("--log", type=Path, help="play this log of NMEA sentences over and over")
     one = kinds.add_parser("bthome", help="Write a capture of BTHome thermometers for replay:FILE.")
     one.add_argument("file", type=Path)
     one.add_argument("--seconds", type=float, default=60.0)
@@ -32,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             write_capture(chosen.file, chosen.seconds, sensors)
             return 0
         return _serve(chosen)
-    except OSError as error:
+    except (OSError, ValueError, FaultError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
 
@@ -45,8 +52,17 @@ def _summary(kind: type[SerialEmulator]) -> str:
 def _serve(chosen: argparse.Namespace) -> int:
     stops = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # the emulator's thread inherits this
-    with SERIAL[chosen.emulator](chosen.link, every_s=chosen.every_s, seed=chosen.seed) as emulator:
+    options = {"every_s": chosen.every_s, "seed": chosen.seed}
+    made = (
+        GnssLog(chosen.link, log=chosen.log, **options)
+        if getattr(chosen, "log", None)
+        else SERIAL[chosen.emulator](chosen.link, **options)
+    )
+    emulators = {chosen.emulator: made}
+    steps = parse_script(chosen.faults.read_text("utf-8"), emulators) if chosen.faults else []
+    with made as emulator:
         print(emulator.path, flush=True)
+        threading.Thread(target=play, args=(steps, emulators), name="faults", daemon=True).start()
         signal.sigwait(stops)
     return 0
 
