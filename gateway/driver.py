@@ -299,11 +299,8 @@ class GpioDriver(Driver):
     def wiring(self) -> Wiring:
         """How the line of this sensor is to be opened."""
         names = {f.name for f in fields(Wiring)} - {"is_output"}
-        chosen = {
-            name: getattr(self.settings, name, getattr(self, name, None))
-            for name in names
-            if hasattr(self.settings, name) or hasattr(self, name)
-        }
+        chosen: dict[str, Any] = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        chosen |= {name: getattr(self.settings, name) for name in names if hasattr(self.settings, name)}
         return Wiring(is_output=self.direction == "out", **chosen)
 
     @classmethod
