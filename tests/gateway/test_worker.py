@@ -9,7 +9,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from line_drivers import Beacon, Contact, Lamp, Number, Packets
+from line_drivers import Beacon, Lamp, Number, Packets
 from loops import in_loop, until
 from plug import Plug
 from stand_in import Core, one_port, sensor_plan
@@ -87,31 +87,6 @@ async def test_advertisements_go_to_the_sensor_with_their_address(state: Path) -
     core.close()
     assert {(record["sensor"], record["values"]["level"]) for record in records} == {("roof", 1), ("yard", 3)}
     assert worker.counters["strangers"] == 1
-
-
-@in_loop
-async def test_edges_go_to_the_sensor_on_their_line(state: Path) -> None:
-    url = capture(state, "0 edge hatch 1", "0 edge door 1", "1 edge door 0")
-    plan = one_port(state, url, "gpio", sensor_plan(1, "door", Contact, line="door"))
-    core = Core(plan)
-    async with working(plan):
-        records = await core.until(lambda records: len(records) == 2)
-    core.close()
-    assert [record["values"]["open"] for record in records] == [True, False]
-
-
-@in_loop
-async def test_lost_edges_are_told_for_their_sensor(state: Path) -> None:
-    url = capture(state, "0 level door 0", "1 edge hatch 1 lost 9", "1 edge door 1 lost 7")
-    plan = one_port(state, url, "gpio", sensor_plan(1, "door", Contact, line="door"))
-    core = Core(plan)
-    async with working(plan) as worker:
-        await until(lambda: worker.counters["frames"] == 3)
-        worker._tell_lost(0)
-        await core.until(lambda records: len(records) == 3)
-    core.close()
-    [health] = core.of(Kind.HEALTH)
-    assert (health["sensor"], health["code"], health["count"]) == ("door", "lost_frames", 7)
 
 
 @in_loop

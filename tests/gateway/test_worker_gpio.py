@@ -1,0 +1,39 @@
+"""A worker with GPIO sensors: each edge goes to the sensor on its line, and so does the count of those lost."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from line_drivers import Contact
+from loops import in_loop, until
+from stand_in import Core, one_port, sensor_plan
+
+from gateway.plan import Plan
+from gateway.reading import Kind
+from gateway.worker import Worker
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    (tmp_path / "run").mkdir()
+    lines = ["0 level door 1", "1 edge hatch 1 lost 9", "2 edge door 0 lost 7"]
+    (tmp_path / "bus.capture").write_text("\n".join(["# capture: 1", *lines]) + "\n")
+    url = f"replay:{tmp_path}/bus.capture?speed=max"
+    return one_port(tmp_path, url, "gpio", sensor_plan(1, "door", Contact, line="door"))
+
+
+@in_loop
+async def test_edges_and_losses_go_to_the_sensor_on_their_line(plan: Plan) -> None:
+    core, stop = Core(plan), asyncio.Event()
+    worker = Worker(plan, plan.ports[0])
+    async with asyncio.TaskGroup() as group:
+        group.create_task(worker.run(stop, None))
+        await until(lambda: worker.counters["frames"] == 3)
+        worker._tell_lost(0)
+        await core.until(lambda records: len(records) == 3)
+        stop.set()
+    core.close()
+    assert [record["values"]["open"] for record in core.of(Kind.READING)] == [True, False]
+    assert worker.counters["strangers"] == 1
+    [health] = core.of(Kind.HEALTH)
+    assert (health["sensor"], health["code"], health["count"]) == ("door", "lost_frames", 7)
