@@ -1,6 +1,7 @@
 """The pure parts of the engine qemu: archive, modules, kernel image, accelerator, command line."""
 
 import lzma
+import os
 import subprocess
 from pathlib import Path
 
@@ -8,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_hil.engines import EngineError, Job, initramfs, modules
+from gateway_hil.engines import EngineError, Job, initramfs, modules, stockkernel
 from gateway_hil.engines.accelerator import KVM, TCG, choose
 from gateway_hil.engines.cpio import Archive
 from gateway_hil.engines.debian import KernelPackages, NoPackage, fetch, newest_kernel
 from gateway_hil.engines.modules import Module, NoSuchModule, Tree, depends
 from gateway_hil.engines.qemu import Qemu, arguments
-from gateway_hil.engines.stockkernel import BuildFailed, StockKernel, build_modules, uncompressed
+from gateway_hil.engines.stockkernel import BuildFailed, StockKernel, build_modules, prepare, uncompressed
 
 # --- cpio ------------------------------------------------------------------------------------------
 
@@ -212,6 +213,37 @@ def test_a_failed_download_says_what_apt_said(programs, tmp_path):
 def test_a_system_without_apt_is_told_so(programs):
     with pytest.raises(NoPackage, match="no apt-cache here"):
         newest_kernel()
+
+
+def test_without_a_package_a_kernel_that_was_kept_has_to_do(programs, tmp_path):
+    programs(apt_cache="exit 0", apt_get="exit 0")
+    with pytest.raises(NoPackage, match="apt-get update"):
+        prepare(tmp_path, str)
+    kept = tmp_path / stockkernel._kept("6.1.1-1")
+    kept.mkdir()
+    (kept / "load.txt").write_text("6.1.0-1-amd64\n1\nvirtio\nvivid n_devs=1 node_types=0x1\n")
+    said = []
+    found = prepare(tmp_path, said.append)
+    assert found.release == "6.1.0-1-amd64"
+    assert found.for_root == (Module("virtio", kept / "virtio.ko"),)
+    assert found.for_ladder == (Module("vivid", kept / "vivid.ko", "n_devs=1 node_types=0x1"),)
+    assert "kept from an earlier run" in said[-1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may renew apt's lists")
+def test_old_lists_are_renewed_before_anything_else_is_said_to_be_wrong(programs, tmp_path):
+    lists = tmp_path / "lists"
+    programs(
+        apt_cache=f"""
+        [ -e {lists} ] || exit 0
+        case $1 in pkgnames) echo linux-image-6.1.0-56-amd64 ;; *) echo "  Candidate: 6.1.192-2" ;; esac""",
+        apt_get=f"if [ $1 = update ]; then : >{lists}; else echo 'E: 404' >&2; exit 100; fi",
+    )
+    said = []
+    with pytest.raises(NoPackage, match="no linux-image"):
+        prepare(tmp_path, said.append)
+    assert any("6.1.0-56" in line for line in said)
+    assert "E: 404" in said[-1]
 
 
 # --- the first root file system ----------------------------------------------------------------------

@@ -69,6 +69,11 @@ def fetch(packages: Iterable[str], folder: Path) -> list[Path]:
     return sorted(folder.glob("*.deb"))
 
 
+def update_lists() -> None:
+    """Have apt look what there is; only root may. Raises NoPackage."""
+    _told("apt-get", "update", "-qq")
+
+
 def unpack(package: Path, folder: Path) -> None:
     """Unpack a package's files. Raises NoPackage."""
     _told("dpkg-deb", "-x", str(package), str(folder))
@@ -88,6 +93,6 @@ def _told(*command: str, folder: Path | None = None) -> str:
     if done.returncode != 0:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
         raise NoPackage(
-            f"{' '.join(command[:2])} failed: {last[0]}. If apt's lists are old: apt-get update, as root"
+            f"{' '.join(command[:2])} failed: {last[0]} (if apt's lists are old: apt-get update, as root)"
         )
     return done.stdout.decode(errors="replace")

@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Final
 
 from gateway_hil.engines import EngineError, modules
-from gateway_hil.engines.debian import SERIES, KernelPackages, fetch, newest_kernel, unpack
+from gateway_hil.engines.debian import (
+    SERIES,
+    KernelPackages,
+    NoPackage,
+    fetch,
+    newest_kernel,
+    unpack,
+    update_lists,
+)
 from gateway_hil.engines.modules import Module, Tree
 from gateway_hil.guest import edits, edits_usb
 
@@ -49,7 +57,8 @@ dummy_hcd-y := {edits_usb.PATH.removesuffix(".c")}.o
 ccflags-y += -DCONFIG_IRQ_SIM -DCONFIG_IRQ_SIM_MODULE
 """
 
-_LIST: Final = "modules"  # a line each: number of those for the root, then name and parameters, in order
+# A line each: release, number of modules for the root, then names and parameters, in order.
+_LIST: Final = "load.txt"
 
 # Offsets in a bzImage. Source: Documentation/x86/boot.rst, "The real-mode kernel header".
 _SETUP_SECTORS: Final = 0x1F1
@@ -74,29 +83,63 @@ class StockKernel:
 
 
 def prepare(cache: Path, say: Callable[[str], None]) -> StockKernel:
-    """The newest stock kernel that apt knows: from the cache, or fetched and built now (a minute).
+    """The newest stock kernel that apt knows: from the cache, or fetched and built now (half a minute).
 
+    If apt has none, its lists are renewed, where we may; then a kernel that was kept earlier has to do.
     The caller holds the cache's lock. Raises NoPackage, NoSuchModule or BuildFailed.
     """
+    try:
+        return _newest(cache, say)
+    except NoPackage as first:
+        say(str(first))
+        try:
+            if os.geteuid() == 0:
+                say("renewing apt's lists")
+                update_lists()
+                return _newest(cache, say)
+        except NoPackage as second:
+            say(str(second))
+        kept = sorted(cache.glob(_kept("*")), key=lambda folder: folder.stat().st_mtime)
+        if not kept:
+            raise
+        say(f"going on with the kernel that was kept from an earlier run: {kept[-1]}")
+        return _load(kept[-1])
+
+
+def _newest(cache: Path, say: Callable[[str], None]) -> StockKernel:
     packages = newest_kernel()
-    kept = cache / f"stock-{packages.version}-{_digest()}"
+    kept = cache / _kept(packages.version)
     if not kept.is_dir():
         say(f"fetching Debian's kernel {packages.release}, its headers and its source: 225 MB")
-        with tempfile.TemporaryDirectory(dir=cache, prefix="stock-") as scratch:
+        with tempfile.TemporaryDirectory(dir=cache, prefix="fetching-") as scratch:
             done = _assemble(packages, Path(scratch), say)
             done.rename(kept)
         say(f"kernel {packages.release} is ready")
-    return _load(packages.release, kept)
+    return _load(kept)
+
+
+def _kept(version: str) -> str:
+    """The name of a kernel's folder in the cache."""
+    return f"stock-{version}-{_digest()}"
 
 
 def _digest() -> str:
     """What the folder's content depends on, besides the packages' version."""
-    parts = (_EDITS, _SOURCES, _KBUILD, modules.ROOT, modules.LADDER, modules.BUILT, modules.PARAMETERS)
+    parts = (
+        _EDITS,
+        _SOURCES,
+        _KBUILD,
+        _LIST,
+        modules.ROOT,
+        modules.LADDER,
+        modules.BUILT,
+        modules.PARAMETERS,
+    )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
-def _load(release: str, kept: Path) -> StockKernel:
-    first, *lines = (kept / _LIST).read_text().splitlines()
+def _load(kept: Path) -> StockKernel:
+    release, first, *lines = (kept / _LIST).read_text().splitlines()
     every = []
     for line in lines:
         name, _, parameters = line.partition(" ")
@@ -126,7 +169,8 @@ def _assemble(packages: KernelPackages, scratch: Path, say: Callable[[str], None
     every = tree.in_order((*modules.ROOT, *modules.LADDER, *modules.BUILT))
     for module in every:
         shutil.copyfile(module.path, done / f"{module.name}.ko")
-    lines = [str(len(for_root)), *(f"{module.name} {module.parameters}".strip() for module in every)]
+    lines = [packages.release, str(len(for_root))]
+    lines += (f"{module.name} {module.parameters}".strip() for module in every)
     (done / _LIST).write_text("\n".join(lines) + "\n")
     return done
 
