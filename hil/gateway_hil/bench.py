@@ -24,6 +24,7 @@ class Capability(StrEnum):
 
     SERIAL = "serial"  # a serial line of any sort
     USB_SERIAL = "usb-serial"  # one on USB: enumeration, unplugging, another number after a replug
+    USB_FTDI = "usb-ftdi"  # one behind an FTDI adapter, which has a driver and requests of its own
     BLE = "ble"  # BlueZ on a controller
     GPIO = "gpio"  # a GPIO chip with lines that can be driven
     ALSA = "alsa"  # a sound card that plays what we like into a capture

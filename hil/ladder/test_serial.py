@@ -14,6 +14,7 @@ from gateway_hil.bench import Bench
 from gateway_hil.box import Box, Seen
 from gateway_hil.emulators import Gnss, Gy39, RelayLamp, Sds011
 from gateway_hil.faults import chaos, parse_script, play
+from gateway_hil.guest.ftdi import FtdiWire
 
 pytestmark = pytest.mark.needs("serial")
 
@@ -26,7 +27,7 @@ CHAOS_S = 20.0
 
 def sensor(name: str, driver: str, emulator: Any) -> str:
     """One sensor's table of a site file."""
-    return f'[sensor.{name}]\ndriver = "{driver}"\nport = "{emulator.port}"\n\n'
+    return f'[sensor.{name}]\ndriver = "{driver}"\nport = "{emulator.port}"\n'
 
 
 def has(name: str, value: Any = None) -> Callable[[list[Seen]], bool]:
@@ -77,10 +78,13 @@ def test_an_unplug_is_seen_at_once_and_a_replug_heals(plug: Plug, box: Box, benc
     gps = plug(Gnss, every_s=EVERY_S, seed=bench.seed)
     box.start(sensor("gps", "gps-nmea", gps))
     box.first_reading("gps")
+    before = gps.path if bench.is_emulated else None
     seen_s, healed_s = [], []
     for _ in range(3):
         seen_s.append(pulled_seen_s(box, "gps", gps.unplug))
         healed_s.append(back_s(box, "gps", gps.replug))
+        # Had the box kept the dead one open, its number would not have been free.
+        assert not bench.is_emulated or gps.path == before
     note(f"unplug seen after {max(seen_s) * 1e3:.0f} ms, replug to first reading {max(healed_s):.2f} s")
     assert max(seen_s) <= UNPLUG_SEEN_S * bench.slowness
     assert max(healed_s) <= BACK_S * bench.slowness
@@ -119,6 +123,32 @@ def test_twins_are_told_apart_by_serial_number(plug: Plug, box: Box) -> None:
         assert {
             round(r.values["lat"]) for r in box.records(name, "reading") if r.values.get("lat") is not None
         } == {lat}
+
+
+@pytest.mark.needs("usb-ftdi")
+def test_an_ftdi_adapter_is_set_to_the_line_and_comes_back(
+    plug: Plug, box: Box, bench: Bench, note: Note
+) -> None:
+    wire = FtdiWire()
+    gps = plug(Gnss, wire=wire, every_s=EVERY_S, seed=bench.seed)
+    box.start(sensor("gps", "gps-nmea", gps) + "baud = 38400\n")
+    box.until(has("lat"), 10, "a position", sensor="gps", kind="reading")
+    if bench.is_emulated:
+        assert wire.line_baud == 38_400
+    seen_s = pulled_seen_s(box, "gps", gps.unplug)
+    healed_s = back_s(box, "gps", gps.replug)
+    note(f"FTDI: unplug seen after {seen_s * 1e3:.0f} ms, replug to first reading {healed_s:.2f} s")
+    assert seen_s <= UNPLUG_SEEN_S * bench.slowness
+    assert healed_s <= BACK_S * bench.slowness
+
+
+@pytest.mark.needs("usb-ftdi")
+def test_commands_go_through_an_ftdi_adapter(plug: Plug, box: Box) -> None:
+    lamp = plug(RelayLamp, wire=FtdiWire())
+    box.start(sensor("lamp", "relay-lamp", lamp))
+    box.until(has("lamp_on", False), 10, "the lamp's state", sensor="lamp", kind="reading")
+    box.command("lamp", "on")
+    box.until(has("lamp_on", True), 10, "it is on", sensor="lamp", kind="reading")
 
 
 def test_garbage_disturbs_nothing_else(plug: Plug, box: Box, bench: Bench) -> None:

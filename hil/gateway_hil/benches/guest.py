@@ -20,9 +20,30 @@ def _can_isochronous() -> bool:
     return _has_udc() and Path("/sys/module/dummy_hcd/parameters/isochronous").exists()
 
 
+def _can_function_fs() -> bool:
+    """Whether gadgets can be played by programs; the kernel says so only when it is asked for one."""
+    if not _has_udc():
+        return False
+    gadget = Path("/sys/kernel/config/usb_gadget/probe")
+    function = gadget / "functions" / "ffs.probe"
+    gadget.mkdir()
+    try:
+        function.mkdir()
+        function.rmdir()
+    except OSError:
+        return False
+    finally:
+        gadget.rmdir()
+    return True
+
+
 _PROBES: Final[dict[Capability, tuple[Callable[[], bool], str]]] = {
     Capability.SERIAL: (_has_udc, "this kernel has no emulated USB controller"),
     Capability.USB_SERIAL: (_has_udc, "this kernel has no emulated USB controller"),
+    Capability.USB_FTDI: (
+        lambda: Path("/sys/bus/usb-serial/drivers/ftdi_sio").exists() and _can_function_fs(),
+        "this kernel has no ftdi_sio, or no FunctionFS to play an adapter with",
+    ),
     Capability.BLE: (
         lambda: Path("/dev/vhci").exists() and Path("/usr/libexec/bluetooth/bluetoothd").exists(),
         "there is no /dev/vhci, or BlueZ is not installed",
@@ -73,5 +94,5 @@ class GuestBench(Bench):
         if issubclass(kind, SerialEmulator):
             from gateway_hil.guest.usbwire import UsbWire
 
-            return kind(UsbWire(), **options)
+            return kind(options.pop("wire", None) or UsbWire(), **options)
         return kind(**options)
