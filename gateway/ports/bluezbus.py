@@ -6,6 +6,7 @@ Source: org.bluez.Adapter in BlueZ's doc/, org.freedesktop.DBus.ObjectManager in
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -120,10 +121,8 @@ class BluezBus:
         return bus
 
     async def _watch(self, bus: MessageBus) -> None:
-        try:
-            await bus.wait_for_disconnect()
-        except (OSError, EOFError, DBusError):
-            pass  # why it ended does not matter: it did
+        with contextlib.suppress(OSError, EOFError, DBusError):  # why it ended does not matter
+            await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
         self._changed.set()
         self._lost("", "D-Bus went away; waiting until it is back")
 

@@ -79,7 +79,7 @@ class Air:
                 "LocalLink.send_acl_data and Controller.le_features still need it, then change the version"
             )
         self.loop = loop
-        self.link = _Link()
+        self.link = _Link()  # type: ignore[no-untyped-call]
 
     def do(self, act: Callable[[], T]) -> T:
         """Call a function on the loop, and give what it returned."""
