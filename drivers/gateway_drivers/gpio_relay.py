@@ -18,7 +18,8 @@ class GpioRelaySettings(Settings):
     """`safe = true` switches on where nobody commands: at the start, and when the worker stops.
 
     `active_low` is for relay boards that switch on with a low level; `bias` and `debounce_ms` are for the
-    feedback line, which has `settle_ms` to follow.
+    feedback line, which has `settle_ms` to follow. Between a crash and the worker's next start, the chip and
+    the resistor at the line decide (see gateway/ports/gpio.py).
     """
 
     line: Annotated[str, MinLen(1)]

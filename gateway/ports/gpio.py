@@ -5,9 +5,11 @@ largest there is, and what it loses all the same is counted from its numbering. 
 kernel's (CLOCK_MONOTONIC); of a debounced line it is when the level had been stable for long enough.
 
 An output has its safe level from the port's opening until a command, and again when the worker stops, also
-when it stops because of a bug. After a SIGKILL the kernel alone decides: the line is given back, and most
-chips then make it an input (gpio-sim, and the Raspberry Pi's before Linux 6.11), so that a resistor decides;
-others keep driving the last level. The supervisor starts the worker again, which sets the safe level.
+when it stops because of a bug. After a SIGKILL the kernel alone decides: the line is given back. On most
+chips it then is an input, and a resistor decides (gpio-sim; the Raspberry Pi's with a mainline kernel); others
+drive the last level on (Raspberry Pi OS, unless config.txt has `dtparam=strict_gpiod`:
+https://github.com/raspberrypi/linux/pull/6117). The supervisor starts the worker again within a second, which
+sets the safe level. What must never be on without a worker needs a resistor that says so.
 """
 
 import asyncio

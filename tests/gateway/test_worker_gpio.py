@@ -1,4 +1,4 @@
-"""A worker with GPIO sensors: each edge goes to the sensor on its line, and so does the count of those lost."""
+"""A worker with GPIO sensors: each edge goes to the sensor on its line, and so does what was lost there."""
 
 import asyncio
 from pathlib import Path
