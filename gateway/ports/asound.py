@@ -52,11 +52,17 @@ _PARAMETERS: Final[dict[str, tuple[Any, ...]]] = {  # all return an int, negativ
     "snd_pcm_sw_params_set_start_threshold": (_Pcm, c_void_p, c_ulong),
     "snd_pcm_sw_params_set_avail_min": (_Pcm, c_void_p, c_ulong),
     "snd_pcm_sw_params": (_Pcm, c_void_p),
+    "snd_pcm_status_malloc": (POINTER(c_void_p),),
+    "snd_pcm_status": (_Pcm, c_void_p),
 }
 
 
 class _TimeSpec(ctypes.Structure):
     _fields_ = (("seconds", c_long), ("nanoseconds", c_long))
+
+    @property
+    def ns(self) -> int:
+        return int(self.seconds) * 1_000_000_000 + int(self.nanoseconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +92,10 @@ def library() -> Any:
         getattr(asound, name).argtypes = (_Pcm, c_void_p, c_ulong)
         getattr(asound, name).restype = c_long
     asound.snd_pcm_htimestamp.argtypes = (_Pcm, POINTER(c_ulong), POINTER(_TimeSpec))
-    for kind in ("hw", "sw"):
-        free = getattr(asound, f"snd_pcm_{kind}_params_free")
+    asound.snd_pcm_status_get_trigger_htstamp.argtypes = (c_void_p, POINTER(_TimeSpec))
+    asound.snd_pcm_status_get_trigger_htstamp.restype = None
+    for kind in ("hw_params", "sw_params", "status"):
+        free = getattr(asound, f"snd_pcm_{kind}_free")
         free.argtypes, free.restype = (c_void_p,), None
     # It would print each error on stderr, between the lines of our log; we raise them.
     asound.snd_lib_error_set_handler(_SILENT)
@@ -152,7 +160,18 @@ class Pcm:
         """(frames that could be read, when that was so): the kernel's latest pair, CLOCK_MONOTONIC in ns."""
         frames, at = c_ulong(), _TimeSpec()
         call("snd_pcm_htimestamp", self._handle, byref(frames), byref(at))
-        return frames.value, at.seconds * 1_000_000_000 + at.nanoseconds
+        return frames.value, at.ns
+
+    def started_ns(self) -> int:
+        """When the kernel started it, CLOCK_MONOTONIC."""
+        status, at = c_void_p(), _TimeSpec()
+        call("snd_pcm_status_malloc", byref(status))
+        try:
+            call("snd_pcm_status", self._handle, status)
+            library().snd_pcm_status_get_trigger_htstamp(status, byref(at))
+        finally:
+            library().snd_pcm_status_free(status)
+        return at.ns
 
     def again(self) -> None:
         """Start afresh after the buffer ran over; what it held is lost."""

@@ -18,8 +18,8 @@ _START_WITHIN_S: Final = 5.0
 class Playing:
     """Plays int16 samples [frames, channels], once; a context manager. `t_ns` is when frame 0 was played.
 
-    The kernel's buffer is filled before it starts, so that the start is one call, and `t_ns` the time of
-    that call: CLOCK_MONOTONIC, to the grain of the card. `starved` counts how often it had nothing to play
+    The kernel's buffer is filled before it starts, so that the start is one moment, which the kernel
+    stamps: CLOCK_MONOTONIC, to the grain of the card. `starved` counts how often it had nothing to play
     before the end: what was heard then is not what was given.
     """
 
@@ -37,9 +37,8 @@ class Playing:
 
     def __enter__(self) -> Self:
         self._written = self._pcm.write(self._octets)
-        before_ns = time.monotonic_ns()
         self._pcm.start()
-        self.t_ns = (before_ns + time.monotonic_ns()) // 2
+        self.t_ns = self._pcm.started_ns()
         self._thread.start()
         return self
 
