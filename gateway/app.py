@@ -1,6 +1,6 @@
-"""`gateway run`: compiles the site file, then keeps the box's two units running.
+"""`gateway run`: compiles the site file, then keeps the box's units running.
 
-On a laptop this process is the parent of both units; on a pole systemd starts each unit by itself
+On a laptop this process is the parent of all units; on a pole systemd starts each unit by itself
 (`gateway run SITE --only core`), and this file only compiles and becomes it.
 """
 
@@ -16,9 +16,16 @@ from typing import Final
 
 from gateway.compile import compile_site
 from gateway.log import say, start_logging
+from gateway.plan import load_plan
 from gateway.process import child_environment, die_with_parent
 
-UNITS: Final = {"core": "gateway.core", "sensors": "gateway.supervisor"}  # in the order they start
+# In the order they start: what follows `python -m`, and what follows the plan. Cameras on a network are a
+# unit of their own, for which systemd opens their subnet and nothing else; without any it is not started.
+UNITS: Final = {
+    "core": ("gateway.core",),
+    "sensors": ("gateway.supervisor", "sensors"),
+    "cameras": ("gateway.supervisor", "cameras"),
+}
 _RESTART_S: Final = (0.2, 10.0)  # first and longest pause before a unit is started again
 _WELL_S: Final = 60.0  # a unit that ran this long starts again without delay
 _STOP_WITHIN_S: Final = 10.0
@@ -28,18 +35,19 @@ _log = logging.getLogger("run")
 def run(site: Path, only: str | None = None) -> int:
     """Compile the site file and run its units until SIGTERM or Ctrl-C; the exit status.
 
-    With `only` ("core" or "sensors") this process becomes that unit. Raises ConfigError if the site
+    With `only` (one of `UNITS`) this process becomes that unit. Raises ConfigError if the site
     file is wrong or a gateway runs on it already; nothing was started then.
     """
     start_logging("run")
     plan = compile_site(site, UNITS if only is None else [only])
     if only is not None:
-        os.execv(sys.executable, _command(UNITS[only], plan))  # noqa: S606  no shell is wanted
+        os.execv(sys.executable, _command(only, plan))  # noqa: S606  no shell is wanted
     die_with_parent()
     stopping = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: os.eventfd_write(stopping, 1))
-    units = [_Unit(name, module, plan) for name, module in UNITS.items()]
+    needed = {"core", "sensors"} | {port.unit for port in load_plan(plan).ports}
+    units = [_Unit(name, plan) for name in UNITS if name in needed]
     try:
         _keep(units, stopping)
     finally:
@@ -48,17 +56,18 @@ def run(site: Path, only: str | None = None) -> int:
     return 0
 
 
-def _command(module: str, plan: Path) -> list[str]:
+def _command(unit: str, plan: Path) -> list[str]:
     # -P: a folder named like one of our packages in the current directory must not shadow it.
-    return [sys.executable, "-P", "-m", module, str(plan)]
+    module, *arguments = UNITS[unit]
+    return [sys.executable, "-P", "-m", module, str(plan), *arguments]
 
 
 class _Unit:
     """One unit's process, started again when it dies. `pidfd` can be read when it has died."""
 
-    def __init__(self, name: str, module: str, plan: Path) -> None:
+    def __init__(self, name: str, plan: Path) -> None:
         self._name = name
-        self._command = _command(module, plan)
+        self._command = _command(name, plan)
         self._process: subprocess.Popen[bytes] | None = None
         self.pidfd: int | None = None
         self._pause_s = _RESTART_S[0]

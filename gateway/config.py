@@ -20,7 +20,7 @@ from gateway.findings import Findings, SiteErrors
 from gateway.link import socket_path
 from gateway.plan import Plan, PortPlan, SensorPlan, SpoolPlan
 from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found, nearest, unknown
-from gateway.ports.url import SCHEMES, parse_port
+from gateway.ports.url import SCHEMES, parse_port, port_schemes
 from gateway.reading import SENSOR_NAME
 from gateway.spool import SEGMENT_BYTES
 from gateway.stagelist import StageList
@@ -244,10 +244,9 @@ class _Site:
         if scheme not in SCHEMES:
             raise ConfigError(f"port {text!r} begins with no known scheme{nearest(scheme, SCHEMES)}")
         url = parse_port(text)
-        if kind is not None and scheme not in {kind, "replay"}:
-            raise ConfigError(
-                f"this driver reads {kind} ports, not {scheme}: write {kind}:... or replay:FILE"
-            )
+        if kind is not None and scheme not in port_schemes(kind):
+            ways = ", ".join(f"{each}:..." for each in port_schemes(kind)[:-1])
+            raise ConfigError(f"this driver reads {kind} ports, not {scheme}: write {ways} or replay:FILE")
         if scheme != "replay":
             return text
         file = Path(os.path.normpath(self._folder / url.place))

@@ -3,7 +3,7 @@
 Kept apart from `gateway.driver` because it imports numpy, which no worker of a slow port needs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 import numpy as np
@@ -60,6 +60,14 @@ class Picture:
     exact: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who a camera on a network lets in. `password` is in no text of it."""
+
+    user: str
+    password: str = field(repr=False)
+
+
 class AudioDriver(Driver):
     """A microphone or an array of them. Blocks also run through the sensor's stages."""
 
@@ -95,6 +103,10 @@ class VideoDriver(Driver):
     def picture(self) -> Picture:
         """What this sensor asks of its camera: the declaration, unless its settings say otherwise."""
         return Picture(self.width, self.height, self.fps, self.encodings)
+
+    def login(self) -> Login | None:
+        """User and password for a camera on a network, from the settings; None if it asks for none."""
+        return None
 
     def decode(self, frame: Image) -> Values | None:
         """The values in one image (a mean brightness, say)."""

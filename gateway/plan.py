@@ -50,6 +50,11 @@ class PortPlan:
     kind: str  # serial, ble, gpio, alsa, v4l2
     sensors: tuple[SensorPlan, ...]
 
+    @property
+    def unit(self) -> str:
+        """Which of the box's units serves it: cameras on a network have one of their own (decision 007)."""
+        return "cameras" if self.url.startswith("rtsp:") else "sensors"
+
 
 @dataclass(frozen=True, slots=True)
 class SpoolPlan:

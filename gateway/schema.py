@@ -18,7 +18,7 @@ from gateway.config import QUOTA_MAX, QUOTA_MIN
 from gateway.errors import ConfigError, GatewayError
 from gateway.plan import SpoolPlan
 from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found
-from gateway.ports.url import SCHEMES
+from gateway.ports.url import SCHEMES, port_schemes
 from gateway.reading import SENSOR_NAME
 from gateway.settings import secret_names
 
@@ -78,7 +78,7 @@ def _loaded(
 def _driver(plugin: Plugin, driver: Any) -> dict[str, Any]:
     """One sensor with this driver: its settings beside the words every sensor has."""
     schema = _settings(driver.settings_type())
-    schemes = "|".join([driver.kind, "replay"]) if driver.kind in SCHEMES else "replay"
+    schemes = "|".join(port_schemes(driver.kind)) if driver.kind in SCHEMES else "replay"
     own = {
         "driver": {"const": plugin.name},
         "port": {"type": "string", "pattern": f"^({schemes}):.+"},

@@ -151,12 +151,22 @@ class Keeper:
 
 
 class Supervisor:
-    """All keepers of a plan, the link for what they have to say, and systemd's watchdog."""
+    """The keepers of a unit, the link for what they have to say, and systemd's watchdog.
 
-    def __init__(self, plan: Plan, command: WorkerCommand, policy: RestartPolicy | None = None) -> None:
+    Without a `unit` it keeps every port of the plan.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        command: WorkerCommand,
+        policy: RestartPolicy | None = None,
+        unit: str | None = None,
+    ) -> None:
         self._link = LinkClient(plan.state / "run" / "core.sock", "supervisor", LINK_NUMBER)
         policy = policy or RestartPolicy()
-        self.keepers = [Keeper(port, command, policy, self._tell_parked) for port in plan.ports]
+        ports = [port for port in plan.ports if unit in {None, port.unit}]
+        self.keepers = [Keeper(port, command, policy, self._tell_parked) for port in ports]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep every worker until `stop` is set, then stop them all."""
@@ -208,8 +218,8 @@ def _reason(status: int) -> str:
         return f"signal {-status}"
 
 
-async def _serve(plan: Plan, command: WorkerCommand) -> None:
-    supervisor = Supervisor(plan, command)
+async def _serve(plan: Plan, command: WorkerCommand, unit: str | None) -> None:
+    supervisor = Supervisor(plan, command, unit=unit)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -223,10 +233,11 @@ def main(arguments: list[str]) -> int:
     start_logging("supervisor")
     die_with_parent()
     try:
-        if len(arguments) != 1:
-            raise ConfigError("usage: python -m gateway.supervisor PLAN")
+        if len(arguments) not in {1, 2} or not set(arguments[1:]) <= {"sensors", "cameras"}:
+            raise ConfigError("usage: python -m gateway.supervisor PLAN [sensors|cameras]")
         path = Path(arguments[0])
-        asyncio.run(_serve(load_plan(path), worker_command(path)))
+        unit = arguments[1] if len(arguments) == 2 else None
+        asyncio.run(_serve(load_plan(path), worker_command(path), unit))
     except GatewayError as error:
         say(_log, logging.ERROR, str(error))
         return 1

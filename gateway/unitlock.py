@@ -1,8 +1,8 @@
 """One gateway a state folder: the files that say so, each locked for as long as its unit runs.
 
-run/core.lock, run/sensors.lock      flock(2); the pid of the holder is in the file, for people
+run/core.lock, sensors.lock, cameras.lock      flock(2); the pid of the holder is in the file, for people
 
-`gateway run` holds both; under systemd each unit holds its own. The kernel frees a lock when its last
+`gateway run` holds all; under systemd each unit holds its own. The kernel frees a lock when its last
 holder dies, however it dies, so nothing is ever left to clean up.
 """
 

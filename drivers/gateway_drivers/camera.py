@@ -13,8 +13,8 @@ import numpy.typing as npt
 import simplejpeg
 from annotated_types import Ge, Le
 
-from gateway.driver import BadFrame, Measure, Settings, Values
-from gateway.media import Image, Picture, VideoDriver
+from gateway.driver import BadFrame, Measure, Secret, Settings, Values
+from gateway.media import Image, Login, Picture, VideoDriver
 
 Grey = npt.NDArray[np.float32]
 
@@ -28,13 +28,16 @@ _MIN_VARIANCE: Final = 0.5  # grey levels squared: below it there is only noise 
 class CameraSettings(Settings):
     """`every_s` is the time between readings, each over all pictures since the one before.
 
-    `width` and `height` are exact where they are given; the camera then gives just that, or nothing.
+    `width` and `height` are exact where they are given; the camera then gives just that, or nothing (on a
+    network, it gives what it is set to). `user` and `password` are for cameras on a network.
     """
 
     every_s: Annotated[float, Ge(0), Le(3600)] = 10.0
     width: Annotated[int, Ge(0), Le(8192)] = 0
     height: Annotated[int, Ge(0), Le(8192)] = 0
     fps: Annotated[float, Ge(0.1), Le(60)] = 5.0
+    user: str = ""
+    password: Annotated[str, Secret()] = ""
 
     def __post_init__(self) -> None:
         """Both sizes, or none. Raises ValueError."""
@@ -70,6 +73,10 @@ class Camera(VideoDriver):
             self.encodings,
             exact=bool(asked.width),
         )
+
+    def login(self) -> Login | None:
+        """As the settings say."""
+        return Login(self.settings.user, self.settings.password) if self.settings.user else None
 
     def decode(self, frame: Image) -> Values | None:
         """None until `every_s` has passed since the last reading."""

@@ -12,12 +12,13 @@ class Run:
     help = "run the box: read its sensors, keep records, send them to the hub"
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """SITE and which of the two units to run."""
+        """SITE and which of the units to run."""
         add_site(parser)
         parser.add_argument(
             "--only",
-            choices=("sensors", "core"),
-            help="run one unit alone, as systemd does: sensors (no network) or core (no devices)",
+            choices=("sensors", "core", "cameras"),
+            help="run one unit alone, as systemd does: sensors (no network), core (no devices), "
+            "or cameras (those on a network)",
         )
 
     def run(self, arguments: argparse.Namespace) -> int:

@@ -85,4 +85,8 @@ def open_port(port: PortPlan, drivers: Sequence[Driver]) -> Port:
         from gateway.ports.v4l2 import V4l2Port
 
         return V4l2Port(url.place, drivers)
+    if url.scheme == "rtsp":
+        from gateway.ports.rtsp import RtspPort
+
+        return RtspPort(url.place, drivers)
     raise ConfigError(f"port {port.url!r}: its driver {type(drivers[0]).__name__} does not fit this port")

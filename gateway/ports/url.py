@@ -5,24 +5,27 @@ serial:path/pci-0000:00:14...  a physical socket, as under /dev/serial/by-path
 serial:/dev/serial0            any other path that does not change its meaning after a replug
 ble:A4:C1:38:12:34:56          a Bluetooth adapter by its own address; or ble:hci0, by its name
 gpio:pinctrl-bcm2711  alsa:usb-...  v4l2:usb-...
+rtsp://10.0.3.7/stream1        a camera on a network; user and password are settings of its sensor
 replay:scene.flac?speed=1      frames from a file, at recorded speed, faster, or "live"
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote
 
 from gateway.errors import ConfigError
 
-SCHEMES: Final = ("serial", "ble", "gpio", "alsa", "v4l2", "replay")
+SCHEMES: Final = ("serial", "ble", "gpio", "alsa", "v4l2", "rtsp", "replay")
 REPLAY_OPTIONS: Final = ("speed", "loop", "start", "rate", "fps")
 
 _USB: Final = re.compile(r"usb-([0-9a-fA-F]{4}):([0-9a-fA-F]{4})(?:-(.+))?")
 _CARD: Final = re.compile(r"card/[A-Za-z_][A-Za-z0-9_]*(,[0-9]{1,3})?")
 _BY_PATH: Final = re.compile(r"path/[^/]+")
 _BLE: Final = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}|hci[0-9]{1,3}")
+_RTSP: Final = re.compile(r"//(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[!-~]*)?")
+_TELLTALE: Final = re.compile(r"passw|pwd|secret|token", re.IGNORECASE)
 _WANDERING: Final = re.compile(r"(/dev/)?tty(USB|ACM)[0-9]+")
 
 
@@ -77,19 +80,16 @@ def parse_port(text: str) -> PortUrl:
     if not place:
         raise ConfigError(f"port {text!r} names no place after {scheme!r}:")
     url = PortUrl(scheme, unquote(place) if scheme == "replay" else place, options)
-    if scheme == "serial":
-        _check_serial(text, place)
-    elif scheme == "ble":
-        _check_ble(text, place)
-    elif scheme == "gpio":
-        _check_gpio(text, place)
-    elif scheme == "v4l2":
-        _check_v4l2(text, place)
-    elif scheme == "alsa":
-        _check_alsa(text, place)
-    elif scheme == "replay":
+    if scheme == "replay":
         replay_options(url)
+    else:
+        _CHECKS[scheme](text, place)
     return url
+
+
+def port_schemes(kind: str) -> tuple[str, ...]:
+    """How the ports of one kind of driver may begin: a camera may also hang on a network."""
+    return (kind, "rtsp", "replay") if kind == "v4l2" else (kind, "replay")
 
 
 def usb_name(place: str) -> UsbName | None:
@@ -182,3 +182,24 @@ def _check_alsa(text: str, place: str) -> None:
             "alsa:usb-VID:PID-SERIAL, or alsa:card/ID or alsa:card/ID,DEVICE with the id in "
             "/proc/asound/cards; `gateway scan` lists them"
         )
+
+
+def _check_rtsp(text: str, place: str) -> None:
+    del text  # the error never repeats what was written: it may hold the password
+    if "@" in place or _TELLTALE.search(place):
+        raise ConfigError(
+            "an rtsp port's URL is in logs and plans, so no password may be in it: "
+            'write user = "..." and password = "file:/..." beside the port'
+        )
+    if not _RTSP.fullmatch(place):
+        raise ConfigError("write an rtsp port as rtsp://HOST/PATH or rtsp://HOST:PORT/PATH")
+
+
+_CHECKS: Final[Mapping[str, Callable[[str, str], None]]] = {
+    "serial": _check_serial,
+    "ble": _check_ble,
+    "gpio": _check_gpio,
+    "alsa": _check_alsa,
+    "v4l2": _check_v4l2,
+    "rtsp": _check_rtsp,
+}

@@ -40,7 +40,7 @@ class V4l2Port:
     def __init__(self, place: str, drivers: Sequence[Driver]) -> None:
         """Raises ConfigError if the drivers on one camera want different pictures."""
         self._place = place
-        self._wanted = _wanted(place, drivers)
+        self._wanted = wanted_picture(f"v4l2:{place}", drivers)
         self._stream: CameraStream | None = None
         self._epoll: select.epoll | None = None
         self._watch: Watch | None = None
@@ -221,13 +221,13 @@ class V4l2Port:
             self._watch = None
 
 
-def _wanted(place: str, drivers: Sequence[Driver]) -> Picture:
+def wanted_picture(url: str, drivers: Sequence[Driver]) -> Picture:
     """The picture that all sensors on a camera ask for. Raises ConfigError if they differ."""
     pictures: list[Picture] = []
     for driver in drivers:
         if not isinstance(driver, VideoDriver):
-            raise ConfigError(f"port v4l2:{place}: {type(driver).__name__} is no driver of a camera")
+            raise ConfigError(f"port {url}: {type(driver).__name__} is no driver of a camera")
         pictures.append(driver.picture())
     if len(set(pictures)) > 1:
-        raise ConfigError(f"port v4l2:{place}: its sensors ask for different pictures; give them one size")
+        raise ConfigError(f"port {url}: its sensors ask for different pictures; give them one size")
     return pictures[0]
