@@ -59,9 +59,9 @@ class BlePort:
         self.counters: Counter[str] = Counter()
         connecting = asyncio.Semaphore(1)  # controllers make one connection at a time
         self._peers = {
-            address: Peer(address, linked, self._radio, connecting, self._put, self.counters)
+            address: Peer(address, joined, self._radio, connecting, self._put, self.counters)
             for address, drivers_there in self._by_address.items()
-            if (linked := [driver for driver in drivers_there if driver.connects()])
+            if (joined := [driver for driver in drivers_there if driver.connects()])
         }
         if len(self._peers) > CONNECTIONS_MAX:
             raise ConfigError(

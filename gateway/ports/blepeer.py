@@ -10,7 +10,7 @@ from gateway.driver import BleDriver, Notification
 from gateway.errors import PortGone
 from gateway.log import Condition
 from gateway.ports.away import Away
-from gateway.ports.radio import GattLink, Radio
+from gateway.ports.radio import Connection, Radio
 
 RETRY_S: Final = (0.5, 30.0)  # first and longest pause before it is connected to again
 _log = logging.getLogger("ble")
@@ -43,7 +43,7 @@ class Peer:
         self._read = sorted({uuid for driver in drivers for uuid in driver.read})
         self._every_s = min((driver.every_s for driver in drivers if driver.read), default=0.0)
         self._silent_s = min((driver.silent_s for driver in drivers if driver.silent_s), default=0.0)
-        self._link: GattLink | None = None
+        self._connection: Connection | None = None
         self._dropped = asyncio.Event()
         self._is_served = False  # what still comes on a connection that is given up is not passed on
         self._sent_s: float | None = None  # when it sent last, on this connection
@@ -79,19 +79,19 @@ class Peer:
 
     async def write(self, characteristic: str, payload: bytes) -> None:
         """Write to the device. Raises PortGone if it is away."""
-        if self._link is None:
+        if self._connection is None:
             raise PortGone(f"the sensor at {self.address} is not connected; is it near and switched on?")
-        await self._link.write(characteristic, payload)
+        await self._connection.write(characteristic, payload)
 
     async def _connect(self) -> None:
         self._dropped.clear()
         self._sent_s = None
-        self._link = await self._radio.connect(self.address, self._dropped.set)
+        self._connection = await self._radio.connect(self.address, self._dropped.set)
         self._counters["connections"] += 1
         self._is_served = True
         try:
             for uuid in self._notify:
-                await self._link.subscribe(uuid, self._taker(uuid))
+                await self._connection.subscribe(uuid, self._taker(uuid))
         except (PortGone, asyncio.CancelledError):
             await self._disconnect()
             raise
@@ -108,13 +108,13 @@ class Peer:
 
     async def _serve(self) -> None:
         """Read what is to be read, until the device is lost or silent for too long. Raises PortGone then."""
-        assert self._link is not None
+        assert self._connection is not None
         loop = asyncio.get_running_loop()
         next_read_s = connected_s = loop.time()
         while not self._dropped.is_set():
             if self._read and loop.time() >= next_read_s:
                 for uuid in self._read:
-                    self._taker(uuid)(await self._link.read(uuid))
+                    self._taker(uuid)(await self._connection.read(uuid))
                 next_read_s = max(next_read_s + self._every_s, loop.time())
             due_s = [next_read_s] if self._read else []
             if self._silent_s:
@@ -135,6 +135,6 @@ class Peer:
             return
 
     async def _disconnect(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            await link.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

@@ -19,7 +19,7 @@ from dbus_fast import DBusError
 from gateway.driver import Advertisement
 from gateway.errors import PortGone
 from gateway.ports.bluezbus import BluezBus
-from gateway.ports.radio import BleAdapter, GattLink, Listener
+from gateway.ports.radio import BleAdapter, Connection, Listener
 
 CONNECT_TIMEOUT_S: Final = 45.0
 GATT_TIMEOUT_S: Final = 10.0
@@ -84,7 +84,7 @@ class BluezRadio:
             self._cycling = False
         await self._start_scan()
 
-    async def connect(self, address: str, dropped: Callable[[], None]) -> GattLink:
+    async def connect(self, address: str, dropped: Callable[[], None]) -> Connection:
         """Connect, and find out about services; tried twice."""
         near = self._near.get(address)
         if near is None:
@@ -103,7 +103,7 @@ class BluezRadio:
             raise PortGone(
                 f"cannot connect to it ({_said(error)}); is it near, and connected elsewhere?"
             ) from error
-        return _Link(client)
+        return _Connection(client)
 
     async def changed(self, timeout_s: float) -> None:
         """Wait for an adapter or BlueZ to come or go."""
@@ -154,7 +154,7 @@ class BluezRadio:
             self._listener.gone(why)
 
 
-class _Link:
+class _Connection:
     def __init__(self, client: BleakClient) -> None:
         self._client = client
 

@@ -33,7 +33,7 @@ class Listener:
     gone: Callable[[str], None]
 
 
-class GattLink(Protocol):
+class Connection(Protocol):
     """A connection to one device. Every method raises PortGone when the device does not do its part."""
 
     async def subscribe(self, characteristic: str, heard: Callable[[bytes], None]) -> None:
@@ -72,7 +72,7 @@ class Radio(Protocol):
         """Switch the adapter off and on, and scan again; connections are lost."""
         ...
 
-    async def connect(self, address: str, dropped: Callable[[], None]) -> GattLink:
+    async def connect(self, address: str, dropped: Callable[[], None]) -> Connection:
         """Connect to a wanted device that was heard just now; `dropped` is told when it is lost."""
         ...
 

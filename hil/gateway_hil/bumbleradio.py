@@ -85,7 +85,7 @@ class BumbleRadio:
         await self._device.host.reset()
         await self._scan()
 
-    async def connect(self, address: str, dropped: Callable[[], None]) -> "_Link":
+    async def connect(self, address: str, dropped: Callable[[], None]) -> "_BumbleConnection":
         """Connect, and find all services."""
         self.log.append(f"connect {address}")
         if address not in self._near:
@@ -104,7 +104,7 @@ class BumbleRadio:
                 await peer.discover_characteristics(service=service)
         except _ERRORS as error:
             raise PortGone(f"cannot connect to it ({error})") from error
-        return _Link(connection, peer)
+        return _BumbleConnection(connection, peer)
 
     async def changed(self, timeout_s: float) -> None:
         """Until `change` is called."""
@@ -138,7 +138,7 @@ class BumbleRadio:
         self.listener.heard(Advertisement(address, heard.rssi, services, {}))
 
 
-class _Link:
+class _BumbleConnection:
     def __init__(self, connection: Connection, peer: Peer) -> None:
         self._connection = connection
         self._peer = peer
