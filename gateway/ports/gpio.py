@@ -6,8 +6,8 @@ kernel's (CLOCK_MONOTONIC); of a debounced line it is when the level had been st
 
 An output has its safe level from the port's opening until a command, and again when the worker stops, also
 when it stops because of a bug. After a SIGKILL the kernel alone decides: the line is given back. On most
-chips it then is an input, and a resistor decides (gpio-sim; the Raspberry Pi's with a mainline kernel); others
-drive the last level on (Raspberry Pi OS, unless config.txt has `dtparam=strict_gpiod`:
+chips it then is an input, and a resistor decides (gpio-sim; a Raspberry Pi under a mainline kernel);
+others drive the last level on (Raspberry Pi OS, unless config.txt has `dtparam=strict_gpiod`:
 https://github.com/raspberrypi/linux/pull/6117). The supervisor starts the worker again within a second, which
 sets the safe level. What must never be on without a worker needs a resistor that says so.
 """
