@@ -21,6 +21,7 @@ KERNELS = {"uml": r"6\.12\.\d+.*", "qemu": r"6\.1\.0-\d+-amd64"}
 PROMISED = {
     Capability.SERIAL,
     Capability.USB_SERIAL,
+    Capability.USB_FTDI,
     Capability.BLE,
     Capability.GPIO,
     Capability.ALSA,
