@@ -125,6 +125,8 @@ class LinkEmulator:
 
     def _run(self) -> None:
         """Carry packets; sleep until one comes or is due. By select: poll and epoll count milliseconds."""
+        with contextlib.suppress(PermissionError):  # on a busy machine it would be late
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         ways = ((self._near_tun, self.up, self._far_tun), (self._far_tun, self.down, self._near_tun))
         while not self._stopping:
             with self._lock:
