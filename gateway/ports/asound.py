@@ -22,7 +22,7 @@ _TSTAMP_ENABLE: Final = 1
 _TSTAMP_MONOTONIC: Final = 1
 _RATES: Final = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000)
 _NEVER: Final = 1 << 30  # more frames than any buffer holds: only `start` starts
-_HELD_S: Final = 2  # what the kernel holds for a box that is busy; cards may have less
+_HELD_S: Final = 4  # what the kernel holds for a box that is busy; cards may have less
 
 _Pcm = c_void_p
 _PARAMETERS: Final[dict[str, tuple[Any, ...]]] = {  # all return an int, negative for an error
