@@ -57,6 +57,10 @@ def test_advertisements_become_readings(bench: Bench, plug: Plug, box: Box, note
     first = box.first_reading("yard", 20)
     assert set(first.values) == {"temperature", "humidity", "battery"}
     box.until(lambda records: len(records) >= 5, 10, "five readings", sensor="yard", kind="reading")
+    note(memory(box))
+    beacon.garbage(2)
+    box.health("yard", "bad_frames", 10)
+    box.first_reading("yard", 10, since_ns=time.monotonic_ns())
     if stranger is not None:
         assert first.values["temperature"] == pytest.approx(beacon.sensor.temperature, abs=1)
         box.stop()
@@ -73,13 +77,6 @@ def memory(box: Box) -> str:
     file, key = (shares, "Pss:") if shares.exists() else (Path(f"/proc/{pid}/status"), "RssAnon:")
     (kib,) = [line.split()[1] for line in file.read_text("ascii").splitlines() if line.startswith(key)]
     return f"a BLE worker takes {int(kib) / 1024:.1f} MiB ({key.rstrip(':')})"
-
-
-def test_memory(bench: Bench, plug: Plug, box: Box, note: Note) -> None:
-    beacon = plug(BthomeBeacon, every_s=0.5, seed=bench.seed)
-    box.start(beacon_table(beacon))
-    box.first_reading("yard", 20)
-    note(memory(box))
 
 
 def test_encrypted_ones_too_and_what_is_played_back_is_refused(
@@ -103,15 +100,6 @@ def test_encrypted_ones_too_and_what_is_played_back_is_refused(
     box.first_reading("yard", 10, since_ns=since_ns)
 
 
-def test_what_comes_cut_short_is_counted_and_the_rest_is_read(bench: Bench, plug: Plug, box: Box) -> None:
-    beacon = plug(BthomeBeacon, every_s=0.5, seed=bench.seed)
-    box.start(beacon_table(beacon))
-    box.first_reading("yard", 20)
-    beacon.garbage(2)
-    box.health("yard", "bad_frames", 10)
-    box.first_reading("yard", 10, since_ns=time.monotonic_ns())
-
-
 def test_a_sensor_that_notifies_and_what_becomes_of_it(
     bench: Bench, plug: Plug, box: Box, note: Note
 ) -> None:
@@ -119,6 +107,8 @@ def test_a_sensor_that_notifies_and_what_becomes_of_it(
     beacon = plug(BthomeBeacon, every_s=0.5, seed=bench.seed)
     box.start(sensor_table(sensor) + beacon_table(beacon))
     box.until(all_three, 40, "all three measures", sensor="mast", kind="reading")
+    sensor.garbage()
+    box.health("mast", "bad_frames", 10)
 
     lost_ns = time.monotonic_ns()
     sensor.unplug()
@@ -135,15 +125,6 @@ def test_a_sensor_that_notifies_and_what_becomes_of_it(
     first = box.first_reading("mast", 30, since_ns=back_ns)
     note(f"first reading {(first.came_ns - back_ns) / 1e9:.1f} s after it is on air again")
     box.health("mast", "deaf", 10, since_ns=back_ns)
-
-
-def test_garbage_from_a_connected_sensor_is_counted(bench: Bench, plug: Plug, box: Box) -> None:
-    sensor = plug(EnvironmentalSensor, every_s=0.5, seed=bench.seed)
-    box.start(sensor_table(sensor))
-    box.first_reading("mast", 40)
-    sensor.garbage()
-    box.health("mast", "bad_frames", 10)
-    box.first_reading("mast", 10, since_ns=time.monotonic_ns())
 
 
 def test_an_adapter_comes_back_under_another_name(
@@ -194,18 +175,6 @@ def test_bluetoothd_is_killed_and_started_again(
     first = box.first_reading("yard", 30, since_ns=back_ns)
     note(f"started: first reading after {(first.came_ns - back_ns) / 1e9:.1f} s")
     box.first_reading("mast", 60, since_ns=back_ns)
-
-
-def test_who_scans_with_the_adapter_is_named_to_the_second(bench: Bench, plug: Plug, box: Box) -> None:
-    from gateway.ports.bleowner import own_adapter
-
-    beacon = plug(BthomeBeacon, every_s=0.5, seed=bench.seed)
-    with own_adapter(beacon.port.removeprefix("ble:")):
-        box.start(beacon_table(beacon))
-        box.health("yard", "port_gone", 20)
-        assert said(box, "is in use by process")
-        freed_ns = time.monotonic_ns()
-    box.first_reading("yard", 20, since_ns=freed_ns)
 
 
 @pytest.mark.time_travel
