@@ -14,7 +14,7 @@ class RestartPolicy:
     deaths: int = 5
     within_s: float = 600.0
     parked_s: float = 600.0
-    silent_s: float = 35.0  # a worker is killed when three of its heartbeats, one in 10 s, did not come
+    silent_s: float = 40.0  # a worker is killed when two of its heartbeats, one in 15 s, did not come
     stop_s: float = 5.0  # after SIGTERM; then SIGKILL
 
     def __post_init__(self) -> None:

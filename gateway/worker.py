@@ -36,7 +36,7 @@ from gateway.reading import LANE_OF, Event, Health, HealthCode, Kind, Reading, R
 from gateway.records import pack_record
 from gateway.sensor import Sensor
 
-BEAT_S: Final = 10.0  # between two heartbeats; RestartPolicy.silent_s is three of them and a bit
+BEAT_S: Final = 15.0  # between two heartbeats; RestartPolicy.silent_s allows two of them to fail
 GATHER_S: Final = 1.0  # what goes wrong within it is told together
 RETRY_S: Final = (0.1, 5.0)  # first and longest pause before a port is opened again
 WELL_S: Final = 10.0  # a port that stays open this long is well, even if its device is silent
