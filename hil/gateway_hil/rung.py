@@ -30,7 +30,7 @@ __all__ = ["GUESTS", "Result", "Rung", "climb", "engine_named", "ladder_folder"]
 # Benches that are guests, each by an engine of its name.
 GUESTS: Final = ("uml", "qemu")
 # Wall time of a whole run, boot included, and of one test. Virtual time is no measure of a test.
-_LIMIT_S: Final = {"local": 600.0, "real": 3600.0, "uml": 900.0, "qemu": 1200.0}
+_LIMIT_S: Final = {"local": 600.0, "real": 3600.0, "uml": 1500.0, "qemu": 1500.0}
 _TEST_LIMIT_S: Final = {"local": 120, "real": 600, "uml": 240, "qemu": 600}
 # What a test may know of the host.
 _PASSED_ON: Final = ("GATEWAY_TEST_DATA", "CI")
