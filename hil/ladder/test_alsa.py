@@ -178,7 +178,7 @@ def test_a_card_without_samples_is_said_after_three_seconds_and_opened_anew(
 @pytest.mark.needs("usb-alsa")
 def test_a_usb_microphone_comes_back_as_another_card(plug: Plug, box: Box, bench: Bench, note: Note) -> None:
     mic = plug(UsbMicrophone, rate_hz=RATE_HZ)
-    box.start(sensor(mic))
+    box.start(sensor(mic).replace("every_s = 0.5", "every_s = 0.1"))
     box.first_reading("mic")
     before = number_of(mic)
     since_ns = time.monotonic_ns()
