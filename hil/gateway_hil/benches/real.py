@@ -1,6 +1,6 @@
 """A rig: real hardware on a bench or a pole, described in a TOML file.
 
-    [device.gnss]                            # the emulator's class in lower case, gateway_hil.emulators.Gnss
+    [sensor.gnss]                            # the emulator's class in lower case, gateway_hil.emulators.Gnss
     capability = "usb-serial"
     port = "serial:usb-1546:01a8"
     unplug = "uhubctl -l 1-1 -p 2 -a off"    # a command for each fault verb that the rig can do
@@ -25,8 +25,8 @@ _COMMAND_WITHIN_S: Final = 30.0
 _VERB: Final = re.compile(r"[a-z_]+")
 
 
-class RigDevice:
-    """A device on the rig: its port, and the fault verbs that the rig has commands for."""
+class RigSensor:
+    """A sensor on the rig: its port, and the fault verbs that the rig has commands for."""
 
     def __init__(self, name: str, described: dict[str, str]) -> None:
         self.name = name
@@ -66,28 +66,28 @@ class RealBench(Bench):
         super().__init__(seed)
         if rig is None:
             raise ConfigError("the bench real needs a rig: --rig FILE (hil/README.md shows one)")
-        self._devices = read_rig(rig)
+        self._sensors = read_rig(rig)
         self._rig = rig
-        capabilities = {Capability(described["capability"]) for described in self._devices.values()}
+        capabilities = {Capability(described["capability"]) for described in self._sensors.values()}
         if Capability.USB_SERIAL in capabilities:
             capabilities.add(Capability.SERIAL)
         self.capabilities = frozenset(capabilities)
 
     def why_not(self, capability: str) -> str:
         """The rig file decides."""
-        return f"{self._rig} lists no device with the capability {capability}"
+        return f"{self._rig} lists nothing with the capability {capability}"
 
-    def make(self, kind: type[Any], **options: Any) -> RigDevice:
-        """The device on the rig that this emulator stands for; an emulator's options mean nothing to it."""
+    def make(self, kind: type[Any], **options: Any) -> RigSensor:
+        """The thing on the rig that this emulator stands for; an emulator's options mean nothing to it."""
         del options
         name = kind.__name__.lower()
-        if name not in self._devices:
-            raise CannotHere(f"{self._rig} lists no [device.{name}]")
-        return RigDevice(name, self._devices[name])
+        if name not in self._sensors:
+            raise CannotHere(f"{self._rig} lists no [sensor.{name}]")
+        return RigSensor(name, self._sensors[name])
 
 
 def read_rig(path: Path) -> dict[str, dict[str, str]]:
-    """The devices of a rig file by name. Raises ConfigError saying what is wrong with it."""
+    """What a rig file lists, by name. Raises ConfigError saying what is wrong with it."""
     try:
         with path.open("rb") as file:
             plain = tomllib.load(file)
@@ -95,10 +95,10 @@ def read_rig(path: Path) -> dict[str, dict[str, str]]:
         raise ConfigError(f"cannot read the rig {path}: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{error}", str(path)) from None
-    if plain.keys() != {"device"} or not isinstance(plain["device"], dict):
-        raise ConfigError("a rig file has tables [device.NAME] and nothing else", str(path))
-    for name, described in plain["device"].items():
-        where = f"{path}: [device.{name}]"
+    if plain.keys() != {"sensor"} or not isinstance(plain["sensor"], dict):
+        raise ConfigError("a rig file has tables [sensor.NAME] and nothing else", str(path))
+    for name, described in plain["sensor"].items():
+        where = f"{path}: [sensor.{name}]"
         if not isinstance(described, dict) or not all(isinstance(v, str) for v in described.values()):
             raise ConfigError("every value is a string", where)
         missing = {"port", "capability"} - described.keys()
@@ -110,5 +110,5 @@ def read_rig(path: Path) -> dict[str, dict[str, str]]:
         if odd:
             raise ConfigError(f"{odd[0]!r} is no fault verb", where)
         parse_port(described["port"])
-    devices: dict[str, dict[str, str]] = plain["device"]
-    return devices
+    sensors: dict[str, dict[str, str]] = plain["sensor"]
+    return sensors
