@@ -95,7 +95,7 @@ def test_errors_say_where_what_and_the_nearest_name(tmp_path, text, errors):
     assert errors_of(tmp_path, text) == [f"site.toml:{error}" for error in errors]
 
 
-MICROPHONE = HEAD + '[sensor.mic]\ndriver = "microphone"\nport = "alsa:usb-1"\n'
+MICROPHONE = HEAD + '[sensor.mic]\ndriver = "microphone"\nport = "alsa:usb-1209:0001"\n'
 
 
 def test_a_model_without_a_window_would_never_hear_anything(tmp_path):
