@@ -38,7 +38,7 @@ from gateway.sensor import Sensor
 
 BEAT_S: Final = 15.0  # between two heartbeats; RestartPolicy.silent_s allows two of them to fail
 GATHER_S: Final = 1.0  # what goes wrong within it is told together
-RETRY_S: Final = (0.1, 5.0)  # first and longest pause before a port is opened again
+RETRY_S: Final = (0.1, 10.0)  # first and longest pause before a port is opened again
 WELL_S: Final = 10.0  # a port that stays open this long is well, even if its device is silent
 FLUSH_S: Final = 2.0
 PATIENT_HELD: Final = 512  # unkept records at which a replay at full speed is kept waiting
