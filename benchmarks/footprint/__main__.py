@@ -19,6 +19,7 @@ import numpy as np
 
 from gateway_hil.demo.processes import Census
 from gateway_hil.emulators import Gnss, Gy39, RelayLamp, Sds011
+from gateway_hil.wakeups import wakeups
 
 _SITE = 'box = "footprint"\nstate = "box"\n'
 _SERIAL = """
@@ -95,10 +96,11 @@ def measure(folder: Path, seconds: float) -> dict[str, object]:
             time.sleep(0.2)
             census.take({"run": box.pid})
         time.sleep(8.0)  # the workers' first seconds: imports, the model's golden vectors
-        before = {name: cpu_s(pid) for name, pid in census.pids.items()}
+        before = {name: (cpu_s(pid), wakeups(pid)) for name, pid in census.pids.items()}
         time.sleep(seconds)
         census.take({"run": box.pid})
-        cpu = {name: (cpu_s(pid) - before[name]) / seconds * 100 for name, pid in census.pids.items()}
+        cpu = {name: (cpu_s(pid) - before[name][0]) / seconds * 100 for name, pid in census.pids.items()}
+        woken = {name: (wakeups(pid) - before[name][1]) / seconds for name, pid in census.pids.items()}
     finally:
         box.terminate()
         box.wait(30)
@@ -112,6 +114,8 @@ def measure(folder: Path, seconds: float) -> dict[str, object]:
         "cpu_percent": {name: round(value, 2) for name, value in cpu.items()},
         "pss_mib_all": round(sum(on_a_pole.values()), 1),
         "cpu_percent_all": round(sum(cpu.values()), 2),
+        "wakeups_s": {name: round(value, 2) for name, value in woken.items()},
+        "wakeups_s_all": round(sum(woken.values()), 2),
         "bare_python_pss_mib": bare_python_mib(),
     }
 
@@ -150,13 +154,15 @@ def import_cpu_ms(module: str) -> float:
 
 def show(found: dict[str, object]) -> None:
     """The figures as a table."""
-    pss, cpu = found["pss_mib"], found["cpu_percent"]
+    pss, cpu, woken = found["pss_mib"], found["cpu_percent"], found["wakeups_s"]
     assert isinstance(pss, dict)
     assert isinstance(cpu, dict)
-    print(f"{'process':<24}{'PSS MiB':>9}{'% of a core':>13}")
+    assert isinstance(woken, dict)
+    print(f"{'process':<24}{'PSS MiB':>9}{'% of a core':>13}{'wake-ups/s':>12}")
     for name in sorted(pss):
-        print(f"{name:<24}{pss[name]:>9.1f}{cpu.get(name, 0):>13.2f}")
-    print(f"{'all but run':<24}{found['pss_mib_all']:>9}{found['cpu_percent_all']:>13}   promised: 160, 5")
+        print(f"{name:<24}{pss[name]:>9.1f}{cpu.get(name, 0):>13.2f}{woken.get(name, 0):>12.2f}")
+    totals = f"{found['cpu_percent_all']:>13}{found['wakeups_s_all']:>12}"
+    print(f"{'all but run':<24}{found['pss_mib_all']:>9}{totals}   promised: 160, 5")
     print(f"{'(a bare Python)':<24}{found['bare_python_pss_mib']:>9}")
     print("import, ms of CPU:", ", ".join(f"{name} {ms}" for name, ms in found["import_cpu_ms"].items()))  # type: ignore[attr-defined]
 
