@@ -183,7 +183,7 @@ class TestKernel:
         with pytest.raises(EngineError, match="cannot be unpacked"):
             kernel().built(lambda text: None)
         assert not kernel().path().exists()
-        assert not list(cache_folder().glob("building-*"))
+        assert not list(cache_folder().glob("*.building"))
 
     def test_a_guest_without_a_kernel_is_refused(
         self, kernel: Callable[[], UmlKernel], tmp_path: Path
