@@ -102,8 +102,9 @@ class Uplink(threading.Thread):
         poller = zmq.Poller()
         self._waker.register(poller)
         try:
+            ready: dict[Any, int] = {}
             while not self._stopping:
-                self._step(context, poller)
+                self._step(context, poller, ready)
                 ready = dict(poller.poll(math.ceil(self._due_in_s() * 1000)))
                 if self._waker.heard(ready):
                     for connection in self._connections:
@@ -113,11 +114,13 @@ class Uplink(threading.Thread):
                 connection.close(poller)
             context.destroy(linger=0)
 
-    def _step(self, context: zmq.Context[zmq.Socket[bytes]], poller: zmq.Poller) -> None:
+    def _step(
+        self, context: zmq.Context[zmq.Socket[bytes]], poller: zmq.Poller, ready: Mapping[Any, int]
+    ) -> None:
         urgent, bulk = self._connections
-        urgent.step(context, poller)
+        urgent.step(context, poller, ready)
         if urgent.state == "up" or bulk.is_open:
-            bulk.step(context, poller)
+            bulk.step(context, poller, ready)
         else:
             bulk.state = urgent.state  # what keeps the one from the hub would keep the other
         if self._logs[Lane.ALERT].held:
@@ -177,15 +180,19 @@ class _Connection:
         """Let no pause last longer than this."""
         self._not_before = min(self._not_before, self._tried + pause_s)
 
-    def step(self, context: zmq.Context[zmq.Socket[bytes]], poller: zmq.Poller) -> None:
-        """Do all that can be done now without waiting."""
+    def step(
+        self, context: zmq.Context[zmq.Socket[bytes]], poller: zmq.Poller, ready: Mapping[Any, int]
+    ) -> None:
+        """Do all that can be done now without waiting; only `ready` sockets are asked: asking costs."""
         try:
             if self._socket is None:
                 if time.monotonic() >= self._not_before or self._files() != self._seen_files:
                     self._open(context, poller)
                 return
-            self._watch()
-            self._receive()
+            if self._monitor in ready:
+                self._watch()
+            if ready.get(self._socket, 0) & zmq.POLLIN:
+                self._receive()
             self._send(poller)
             if self._session is not None:
                 self._session.check_alive()
@@ -244,9 +251,11 @@ class _Connection:
 
     def _watch(self) -> None:
         assert self._monitor is not None
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor, zmq.DONTWAIT)
-            what = event["event"]
+        while True:
+            try:
+                what = recv_monitor_message(self._monitor, zmq.DONTWAIT)["event"]
+            except zmq.Again:
+                return
             if what == zmq.EVENT_CONNECTED:
                 self._reached = True
             elif what == zmq.EVENT_HANDSHAKE_SUCCEEDED:

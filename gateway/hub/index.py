@@ -23,7 +23,7 @@ from gateway.hub.journal import Row, RowKind, read_rows
 from gateway.hub.unpack import IndexedRecord, unpack_row
 from gateway.log import Condition
 
-_ROWS_AT_ONCE: Final = 256
+AT_ONCE: Final = 256
 _LOOK_AGAIN_S: Final = 1.0
 _TABLES_CACHED: Final = 256
 _SCHEMA: Final = """
@@ -72,6 +72,7 @@ class Index:
         except sqlite3.Error as error:
             raise HubError(f"cannot use {path}: {error}") from error
         self._tables: dict[bytes, dict[str, Any]] = {}
+        self._marks: dict[str, int] = {}  # as stored; nobody else writes while this is open
         self.counts: Counter[str] = Counter()
         self._bugs = Bugs(_log, self.counts)
 
@@ -82,8 +83,10 @@ class Index:
 
     def mark(self, name: str) -> int:
         """A stored number: "cursor" (last journal row applied), "tables", "applied_twice"; 0 at first."""
-        row = self._db.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
-        return int(row[0]) if row else 0
+        if name not in self._marks:
+            row = self._db.execute("SELECT value FROM marks WHERE name = ?", (name,)).fetchone()
+            self._marks[name] = int(row[0]) if row else 0
+        return self._marks[name]
 
     def behind(self) -> int:
         """How many journal rows are still to be applied."""
@@ -91,13 +94,17 @@ class Index:
         return int(last) - self.mark("cursor")
 
     def catch_up(self) -> int:
-        """Apply the next rows in one transaction; returns how many rows that were.
+        """Apply the next rows, AT_ONCE at the most, in one transaction; returns how many rows that were.
 
         Raises sqlite3.Error if a file cannot be used; nothing of the transaction remains then.
         """
         self._roll_back()
-        rows = list(read_rows(self._journal, self.mark("cursor"), _ROWS_AT_ONCE))
-        tables = self._journal.execute("SELECT coalesce(max(number), 0) FROM tables").fetchone()[0]
+        self._journal.execute("BEGIN")  # one look at the file instead of two
+        try:
+            rows = list(read_rows(self._journal, self.mark("cursor"), AT_ONCE))
+            tables = self._journal.execute("SELECT coalesce(max(number), 0) FROM tables").fetchone()[0]
+        finally:
+            self._journal.execute("COMMIT")
         new_tables = tables > self.mark("tables")
         if not rows and not new_tables:
             return 0
@@ -118,7 +125,10 @@ class Index:
         return len(rows)
 
     def _roll_back(self) -> None:
+        if self._journal.in_transaction:
+            self._journal.execute("ROLLBACK")
         if self._db.in_transaction:
+            self._marks.clear()
             self._db.execute("ROLLBACK")
 
     def _apply(self, number: int, row: Row) -> None:
@@ -130,6 +140,7 @@ class Index:
             raise  # not the row's fault
         except Exception as error:  # noqa: BLE001  (the boundary of gateway.hub.bugs)
             self._db.execute("ROLLBACK TO apply")
+            self._marks.clear()
             self._bugs.caught(error, f"journal row {number} of {row.stream[0]}")
             bug = WireError("bug", type(error).__name__)
             self._reject(number, row, row.fresh_seq, row.last_seq - row.fresh_seq + 1, bug)
@@ -217,6 +228,7 @@ class Index:
 
     def _set_mark(self, name: str, value: int) -> None:
         self._db.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (name, value))
+        self._marks[name] = value
 
 
 class IndexThread(HubThread):
@@ -254,9 +266,9 @@ class IndexThread(HubThread):
         while not self._stopping.is_set():
             self._more.clear()
             try:
-                while index.catch_up() and not self._stopping.is_set():
-                    pass
-                self.behind, self.applied_twice = index.behind(), index.mark("applied_twice")
+                while index.catch_up() == AT_ONCE and not self._stopping.is_set():
+                    self.behind = index.behind()
+                self.behind, self.applied_twice = 0, index.mark("applied_twice")
                 self._disk.heals()
             except sqlite3.Error as error:
                 self._disk.breaks(f"cannot be written ({error}); the journal goes on without it")
