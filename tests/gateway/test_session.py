@@ -190,6 +190,44 @@ def test_silence_is_noticed_and_idleness_pings(logs: list[LaneLog], clock: Virtu
         unwelcomed.check_alive()
 
 
+def test_a_session_says_when_it_is_due(logs: list[LaneLog], clock: VirtualClock) -> None:
+    session = welcomed("B", logs, clock)
+    opened = clock.now_ns
+    assert session.due_ns() == opened + 10 * 10**9
+    clock.now_ns = session.due_ns()
+    assert list(session.to_send()) == [Ping(7)]
+    assert session.due_ns() == opened + 20 * 10**9, "the next ping"
+
+
+def test_who_is_awake_anyway_pings_a_little_early(logs: list[LaneLog], clock: VirtualClock) -> None:
+    session = welcomed("B", logs, clock)
+    clock.now_ns += 7 * 10**9
+    assert list(session.to_send()) == []
+    clock.now_ns += 1 * 10**9
+    assert list(session.to_send()) == [Ping(7)]
+
+
+def test_a_hub_that_acks_nothing_is_given_up_long_before_one_that_is_silent(
+    logs: list[LaneLog],
+    clock: VirtualClock,
+) -> None:
+    session = welcomed("B", logs, clock)
+    session._heartbeat_ns = 60 * 10**9
+    clock.now_ns += 100 * 10**9
+    session.check_alive()
+    logs[2].append([Payload(1, b"x")])
+    assert len(list(session.to_send())) == 1
+    clock.now_ns += 30 * 10**9
+    session.check_alive()
+    assert session.due_ns() == clock.now_ns
+    clock.now_ns += 1
+    with pytest.raises(WireError, match="no ack within 30 s"):
+        session.check_alive()
+    session.heard(Ack(7, 2, 1, 10_000))
+    clock.now_ns += 100 * 10**9
+    session.check_alive()
+
+
 class UplinkMachine(RuleBasedStateMachine):
     """Box and an honest hub over a transport that loses whatever is under way whenever it likes."""
 
