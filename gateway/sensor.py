@@ -24,12 +24,9 @@ class Sensor:
 
     def __init__(self, plan: SensorPlan) -> None:
         self.plan = plan
-        driver = _load(plan.factory)
-        if not (isinstance(driver, type) and issubclass(driver, Driver)):
-            raise ConfigError(f"{plan.factory} is no driver; compile the site file again")
-        self.driver: Driver = driver(build_settings(driver.settings_type(), plan.settings))
+        self.driver = build_driver(plan)
         self.model_off = False
-        self._declared = {measure.name for measure in driver.emits} | {m.name for m in plan.measures}
+        self._declared = {measure.name for measure in self.driver.emits} | {m.name for m in plan.measures}
         try:
             self._stages = [_stage(plan.name, stage) for stage in plan.stages]
         except BundleError as error:
@@ -79,6 +76,14 @@ class Sensor:
         classes = [(stage, _load(stage.factory)) for stage in self.plan.stages]
         kept = [stage for stage, c in classes if c.takes == "Reading" and c.gives != "Event"]
         self._stages = [_stage(self.name, stage) for stage in kept]
+
+
+def build_driver(plan: SensorPlan) -> Driver:
+    """A sensor's driver with its settings. Raises ConfigError if the plan does not fit what is installed."""
+    driver = _load(plan.factory)
+    if not (isinstance(driver, type) and issubclass(driver, Driver)):
+        raise ConfigError(f"{plan.factory} is no driver; compile the site file again")
+    return driver(build_settings(driver.settings_type(), plan.settings))
 
 
 def _stage(sensor: str, plan: StagePlan) -> Stage:

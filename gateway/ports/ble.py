@@ -19,7 +19,7 @@ from gateway.ports.away import Away
 from gateway.ports.bleowner import own_adapter
 from gateway.ports.blepeer import Peer
 from gateway.ports.blewatch import Rung, Watchdog
-from gateway.ports.radio import BleAdapter, Listener, Radio
+from gateway.ports.radio import BleAdapter, Listener, Radio, adapters_there, find_adapter
 
 FRAMES_MAX: Final = 256  # waiting for the consumer; beyond it the oldest is dropped and counted
 CONNECTIONS_MAX: Final = 7  # what usual adapters keep up at once
@@ -152,18 +152,12 @@ class BlePort:
     def _choose(self, found: Sequence[BleAdapter]) -> BleAdapter:
         """The adapter that is meant. A name is looked up once; after that its address counts."""
         if self._address is None:
-            named = [adapter for adapter in found if adapter.name == self._place]
-            # Renumbered before this process first looked: the only one there must be it.
-            chosen = named or (found if len(found) == 1 else [])
-            if not chosen:
-                there = ", ".join(f"{adapter.name} ({adapter.address})" for adapter in found) or "none"
-                raise PortGone(f"there is no Bluetooth adapter {self._place}; there is: {there}")
-            self._address = chosen[0].address.upper()
+            self._address = find_adapter(self._place, found).address.upper()
         for adapter in found:
             if adapter.address.upper() == self._address:
                 return adapter
-        there = ", ".join(f"{adapter.name} ({adapter.address})" for adapter in found) or "none"
         was = "" if ":" in self._place else f", which was {self._place},"
+        there = adapters_there(found)
         raise PortGone(f"the Bluetooth adapter {self._address}{was} is not there; there is: {there}")
 
     def _hear(self, advertisement: Advertisement) -> None:

@@ -7,7 +7,7 @@ Source: org.bluez.Adapter in BlueZ's doc/, org.freedesktop.DBus.ObjectManager in
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from dbus_fast import BusType, DBusError, Message, MessageFlag, MessageType, Variant
@@ -17,8 +17,10 @@ from dbus_fast.errors import AuthError
 from gateway.errors import PortGone
 from gateway.ports.radio import BleAdapter
 
+NOT_ALLOWED: Final = "this user may not use BlueZ; add it to the group bluetooth"
 _BLUEZ: Final = "org.bluez"
 _ADAPTER: Final = "org.bluez.Adapter1"
+_DEVICE: Final = "org.bluez.Device1"
 _OBJECTS: Final = "org.freedesktop.DBus.ObjectManager"
 _PROPERTIES: Final = "org.freedesktop.DBus.Properties"
 _DBUS: Final = "org.freedesktop.DBus"
@@ -28,6 +30,15 @@ _RULES: Final = (
     f"type='signal',sender='{_BLUEZ}',interface='{_PROPERTIES}',arg0='{_ADAPTER}'",
     f"type='signal',sender='{_DBUS}',interface='{_DBUS}',member='NameOwnerChanged',arg0='{_BLUEZ}'",
 )
+
+
+async def adapters_now() -> list[BleAdapter]:
+    """All adapters that BlueZ knows now, by name. Raises PortGone, with advice, when BlueZ is not there."""
+    bus = BluezBus(lambda name, why: None)
+    try:
+        return await bus.adapters()
+    finally:
+        await bus.close()
 
 
 class BluezBus:
@@ -45,8 +56,8 @@ class BluezBus:
 
     async def adapters(self) -> list[BleAdapter]:
         """All adapters that BlueZ knows now, by name."""
-        objects = (await self._call("/", _OBJECTS, "GetManagedObjects"))[0]
-        self._changed.clear()
+        self._changed.clear()  # also if it fails: else whoever waits for a change would ask on and on
+        objects = await self._objects()
         return sorted(
             (
                 BleAdapter(path.rpartition("/")[2], interfaces[_ADAPTER]["Address"].value.upper())
@@ -62,6 +73,20 @@ class BluezBus:
             f"/org/bluez/{name}", _PROPERTIES, "Set", "ssv", [_ADAPTER, "Powered", Variant("b", on)]
         )
 
+    async def let_go(self, name: str, addresses: Collection[str]) -> None:
+        """End connections to these devices that nobody in this process made.
+
+        BlueZ keeps a connection whose program was killed, and a device that is connected does not advertise:
+        nobody would ever hear it again.
+        """
+        for path, interfaces in (await self._objects()).items():
+            device = interfaces.get(_DEVICE)
+            if device is None or not path.startswith(f"/org/bluez/{name}/") or not device["Connected"].value:
+                continue
+            if device["Address"].value.upper() in addresses:
+                with contextlib.suppress(PortGone):  # it went by itself
+                    await self._call(path, _DEVICE, "Disconnect")
+
     async def changed(self, timeout_s: float) -> None:
         """Wait until an adapter or BlueZ came or went since `adapters` was asked, or the time is over."""
         try:
@@ -69,6 +94,19 @@ class BluezBus:
                 await self._changed.wait()
         except TimeoutError:
             return
+
+    async def close(self) -> None:
+        """Leave the bus."""
+        if self._bus is not None and self._watching is not None:
+            self._bus.disconnect()
+            await self._watching
+            self._bus = None
+
+    async def _objects(self) -> dict[str, dict[str, dict[str, Variant]]]:
+        """All that BlueZ has: properties by path and interface."""
+        objects: dict[str, dict[str, dict[str, Variant]]]
+        (objects,) = await self._call("/", _OBJECTS, "GetManagedObjects")
+        return objects
 
     async def _call(
         self, path: str, interface: str, member: str, signature: str = "", body: list[Any] | None = None
@@ -87,7 +125,7 @@ class BluezBus:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
                 reply = await bus.call(message)
         except (TimeoutError, OSError, EOFError, DBusError) as error:
-            raise PortGone(f"BlueZ does not answer ({error or 'time over'}); restart bluetooth") from error
+            raise PortGone(f"BlueZ does not answer ({str(error) or 'time over'}); restart bluetooth") from error
         assert reply is not None
         if reply.message_type is MessageType.ERROR:
             raise PortGone(_advice(reply))
@@ -98,23 +136,25 @@ class BluezBus:
             return self._bus
         bus = MessageBus(bus_type=BusType.SYSTEM)
         try:
-            await bus.connect()
-            bus.add_message_handler(self._take)
-            for rule in _RULES:
-                await bus.call(
-                    Message(
-                        destination=_DBUS,
-                        path="/org/freedesktop/DBus",
-                        interface=_DBUS,
-                        member="AddMatch",
-                        signature="s",
-                        body=[rule],
+            async with asyncio.timeout(_CALL_TIMEOUT_S):  # its socket may be there, and nobody behind it
+                await bus.connect()
+                bus.add_message_handler(self._take)
+                for rule in _RULES:
+                    await bus.call(
+                        Message(
+                            destination=_DBUS,
+                            path="/org/freedesktop/DBus",
+                            interface=_DBUS,
+                            member="AddMatch",
+                            signature="s",
+                            body=[rule],
+                        )
                     )
-                )
-        except (AuthError, OSError, EOFError, DBusError) as error:
+        except (AuthError, TimeoutError, OSError, EOFError, DBusError) as error:
             bus.disconnect()
             raise PortGone(
-                f"D-Bus cannot be reached ({error}); is dbus installed and running? BLE needs it and bluez"
+                f"D-Bus cannot be reached ({str(error) or 'no answer'}); is dbus installed and running? "
+                "BLE needs it and bluez"
             ) from error
         self._bus = bus
         self._watching = asyncio.get_running_loop().create_task(self._watch(bus))
@@ -151,7 +191,7 @@ def _advice(reply: Message) -> str:
     if name.endswith((".ServiceUnknown", ".NameHasNoOwner")):
         return "bluetoothd is not running; install bluez and start it: systemctl start bluetooth"
     if name.endswith(".AccessDenied"):
-        return "this user may not use BlueZ; add it to the group bluetooth"
+        return NOT_ALLOWED
     if name.endswith((".UnknownObject", ".UnknownMethod")):
         return "the Bluetooth adapter went away; check its plug"
     if "rfkill" in said or name.endswith(".Blocked"):

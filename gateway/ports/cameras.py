@@ -90,12 +90,13 @@ def find_camera(place: str) -> str:
     try:
         return match_camera(place, cameras(usb_name(place))).device
     except PortGone as error:
-        if not _denied():
+        if not closed_nodes():
             raise
         text = f"{error}; this user may not open every camera here: `gateway doctor` says how to mend that"
         raise PortGone(text) from None
 
 
-def _denied() -> bool:
-    """Whether there is a node that this user may not open, and that may be the camera that was not found."""
-    return any(not os.access(DEV / folder.name, os.R_OK | os.W_OK) for folder in SYSFS.glob("video*"))
+def closed_nodes() -> list[Path]:
+    """Nodes that this user may not open: a camera that was not found may be behind one of them."""
+    nodes = (DEV / folder.name for folder in sorted(SYSFS.glob("video*")))
+    return [node for node in nodes if not os.access(node, os.R_OK | os.W_OK)]

@@ -45,7 +45,7 @@ class ChipSeen:
 def chips() -> list[ChipSeen]:
     """Every chip that this user may open, by path."""
     found: list[ChipSeen] = []
-    for path in _nodes():
+    for path in nodes():
         try:
             with gpiod.Chip(str(path)) as chip:
                 count = chip.get_info().num_lines
@@ -67,7 +67,7 @@ def find_chip(label: str) -> ChipSeen:
         )
     if fitting:
         return fitting[0]
-    closed = [path for path in _nodes() if not any(chip.path == str(path) for chip in seen)]
+    closed = [path for path in nodes() if not any(chip.path == str(path) for chip in seen)]
     if closed:
         raise PortGone(
             f"no GPIO chip {label!r}, but {closed[0]} cannot be opened; "
@@ -157,7 +157,7 @@ def _input_settings(wiring: Wiring) -> gpiod.LineSettings:
 def look() -> object:
     """A cheap picture of the chips in /dev; it differs once one came, went, or changed its rights."""
     seen: list[tuple[str, int, int]] = []
-    for path in _nodes():
+    for path in nodes():
         try:
             status = path.stat()
         except OSError:
@@ -198,6 +198,6 @@ def _users(chip: ChipSeen, names: dict[int, str]) -> str:
     return ", ".join(used)
 
 
-def _nodes() -> list[Path]:
+def nodes() -> list[Path]:
     """The chips' device nodes. Links are left out: some systems keep old numbers alive by them."""
     return sorted(path for path in DEV.glob(f"{PREFIX}*") if not path.is_symlink())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.driver import Advertisement
+from gateway.errors import PortGone
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,24 @@ class BleAdapter:
 
     name: str
     address: str
+
+
+def find_adapter(place: str, found: Sequence[BleAdapter]) -> BleAdapter:
+    """The adapter that a port's place names. Raises PortGone, naming what there is, if there is none."""
+    if ":" in place:
+        fitting = [adapter for adapter in found if adapter.address.upper() == place.upper()]
+    else:
+        # Renumbered before this process first looked: the only one there must be it.
+        named = [adapter for adapter in found if adapter.name == place]
+        fitting = named or ([*found] if len(found) == 1 else [])
+    if not fitting:
+        raise PortGone(f"there is no Bluetooth adapter {place}; there is: {adapters_there(found)}")
+    return fitting[0]
+
+
+def adapters_there(found: Sequence[BleAdapter]) -> str:
+    """What there is, for people."""
+    return ", ".join(f"{adapter.name} ({adapter.address})" for adapter in found) or "none"
 
 
 @dataclass(frozen=True, slots=True)
