@@ -10,8 +10,8 @@ from typing import Final
 from gateway.commands.scan import proposal
 from gateway.errors import ConfigError
 from gateway.link import socket_path
-from gateway.ports.adapters import adapters
 from gateway.reading import SENSOR_NAME
+from gateway.scanning import serial
 
 _LONGEST: Final = "port-255.sock"  # of the names in state/run
 
@@ -87,8 +87,8 @@ class Init:
 
 def starter(box: str) -> str:
     """The text of a starter site file; serial adapters that are plugged in now are proposed in it."""
-    seen = adapters()
-    found = f"\n# Plugged in now:\n{proposal(seen)}".replace("\n", "\n# ") + "\n" if seen else ""
+    tables = proposal(serial()).rstrip("\n")
+    found = f"\n# Plugged in now:\n{tables}".replace("\n", "\n# ") + "\n" if tables else ""
     return _STARTER.substitute(box=box, adapters=found.replace("# # ", "# ").replace("\n# \n", "\n#\n"))
 
 

@@ -1,65 +1,107 @@
-"""`gateway scan`: which serial adapters are plugged in, as lines for the site file."""
+"""`gateway scan`: what hangs on this machine, as lines for the site file."""
 
 import argparse
 import json
+import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Final
 
-from gateway.ports.adapters import Adapter, adapters
+from gateway.scanning import Proposal, Unseen, scan
+
+_KINDS: Final = {
+    "serial": "USB serial adapter",
+    "gpio": "GPIO chip",
+    "alsa": "sound card that records",
+    "v4l2": "camera",
+    "ble": "Bluetooth adapter",
+}
+_HINTS: Final = {"line": "its number", "address": "the sensor's own"}
+_WIDTH: Final = 100
 
 
 class Scan:
-    """Propose a sensor for each serial adapter found."""
+    """Propose a sensor for each port found."""
 
     name = "scan"
-    help = "list serial adapters as lines ready for the site file"
+    help = "list serial adapters, GPIO chips, sound cards, cameras and Bluetooth adapters for the site file"
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
         """--json."""
-        parser.add_argument("--json", action="store_true", help="one object a line: device, port, by_path")
+        text = "one object a line: kind, device, port, text and more; or kind and unseen"
+        parser.add_argument("--json", action="store_true", help=text)
 
     def run(self, arguments: argparse.Namespace) -> int:
         """Print what is there; status 0 also if nothing is."""
-        seen = adapters()
+        found = list(scan())
         if arguments.json:
-            for adapter, port in zip(seen, port_urls(seen), strict=True):
-                print(json.dumps({"device": adapter.device, "port": port, "by_path": adapter.by_path}))
-        elif seen:
-            print(proposal(seen))
-        else:
-            print(
-                "# No USB serial adapter is plugged in. One on the board itself has a fixed path:\n"
-                '# port = "serial:/dev/serial0"'
-            )
+            for each in found:
+                print(json.dumps(row(each)))
+            return 0
+        for part in (proposal(found), remarks(found)):
+            if part:
+                print(part)
         return 0
 
 
-def port_urls(seen: Sequence[Adapter]) -> list[str]:
-    """The port of each adapter: by id if only one has it, by serial number, else by its socket."""
-    ids = Counter((a.vendor, a.product) for a in seen)
-    serials = Counter((a.vendor, a.product, a.serial) for a in seen)
-    urls = []
-    for adapter in seen:
-        name = f"serial:usb-{adapter.vendor:04x}:{adapter.product:04x}"
-        if ids[adapter.vendor, adapter.product] == 1:
-            urls.append(name)
-        elif adapter.serial and serials[adapter.vendor, adapter.product, adapter.serial] == 1:
-            urls.append(f"{name}-{adapter.serial}")
-        elif adapter.by_path:
-            urls.append(f"serial:path/{adapter.by_path}")
-        else:
-            urls.append(name)  # two alike and no udev: opening it will say so
-    return urls
+def row(found: Proposal | Unseen) -> dict[str, object]:
+    """One thing found, for programs."""
+    if isinstance(found, Unseen):
+        return {"kind": found.kind, "unseen": found.text}
+    return {
+        "kind": found.kind,
+        "device": found.device,
+        "port": found.port,
+        "text": found.text,
+        **found.more,
+    }
 
 
-def proposal(seen: Sequence[Adapter]) -> str:
-    """One [sensor.NAME] table for each adapter; the driver is left for a person to choose."""
+def proposal(found: Iterable[Proposal | Unseen]) -> str:
+    """One [sensor.NAME] table for each port; the driver is left for a person to choose."""
+    count: Counter[str] = Counter()
     tables = []
-    for number, (adapter, url) in enumerate(zip(seen, port_urls(seen), strict=True), start=1):
-        tables.append(
-            f"# {adapter.device}: {adapter}\n"
-            f"[sensor.serial-{number}]\n"
-            'driver = ""  # choose one: gateway drivers\n'
-            f"port = {json.dumps(url, ensure_ascii=False)}"
-        )
-    return "\n\n".join(tables)
+    for each in found:
+        if not isinstance(each, Proposal):
+            continue
+        count[each.kind] += 1
+        lines = [
+            _comment(f"{each.device}: {each.text}"),
+            f"[sensor.{each.kind}-{count[each.kind]}]",
+            'driver = ""  # choose one: gateway drivers',
+            f"port = {_quoted(each.port)}",
+        ]
+        for setting, choices in each.asks.items():
+            lines += _asked(setting, choices)
+        tables.append("\n".join(lines) + "\n")
+    return "\n".join(tables)
+
+
+def remarks(found: Iterable[Proposal | Unseen]) -> str:
+    """What could not be seen, and what is not there."""
+    found = list(found)
+    lines = [_comment(f"{each.kind}: {each.text}") for each in found if isinstance(each, Unseen)]
+    absent = [what for kind, what in _KINDS.items() if all(each.kind != kind for each in found)]
+    if absent:
+        lines.append(f"# Not found: {', '.join(absent)}.")
+    if _KINDS["serial"] in absent:
+        lines.append('# A serial line on the board itself has a fixed path: port = "serial:/dev/serial0"')
+    return "\n".join(lines)
+
+
+def _asked(setting: str, choices: tuple[str, ...]) -> list[str]:
+    if len(choices) == 1:
+        return [f"{setting} = {_quoted(choices[0])}"]
+    if not choices:
+        return [f'{setting} = ""  # {_HINTS[setting]}']
+    names = textwrap.wrap(", ".join(choices), _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return [f'{setting} = ""  # choose one:', *map(_comment, names)]
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _comment(text: str) -> str:
+    """A device's own name may hold anything; a comment may not."""
+    return "# " + "".join(each if each.isprintable() else "?" for each in text)

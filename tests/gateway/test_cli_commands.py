@@ -17,10 +17,8 @@ import pytest
 from gateway.capture import Received, read_capture
 from gateway.cli import main
 from gateway.commands.init import starter
-from gateway.commands.scan import port_urls, proposal
 from gateway.config import read_site
 from gateway.plan import SpoolPlan
-from gateway.ports.adapters import Adapter
 
 SITE = """\
 box = "elm"
@@ -297,33 +295,6 @@ def test_replay_s_speed_is_a_factor(capsys):
     with pytest.raises(SystemExit):
         main(["replay", "a.capture", "--speed", "banana"])
     assert "'banana' is no factor; write one like 1 or 10, or \"max\"" in capsys.readouterr().err
-
-
-# scan
-
-
-def test_scan_names_adapters_by_what_tells_them_apart():
-    one = Adapter("/dev/ttyUSB0", 0x1A86, 0x7523, None, "pci-usb-0:1:1.0")
-    twin = Adapter("/dev/ttyUSB1", 0x1A86, 0x7523, None, "pci-usb-0:2:1.0")
-    gps = Adapter("/dev/ttyUSB2", 0x067B, 0x2303, "A1B2", None)
-    gps_2 = Adapter("/dev/ttyUSB3", 0x067B, 0x2303, "A1B3", "pci-usb-0:3:1.0")
-    assert port_urls([one]) == ["serial:usb-1a86:7523"]
-    assert port_urls([one, twin, gps, gps_2]) == [
-        "serial:path/pci-usb-0:1:1.0",
-        "serial:path/pci-usb-0:2:1.0",
-        "serial:usb-067b:2303-A1B2",
-        "serial:usb-067b:2303-A1B3",
-    ]
-
-
-def test_what_scan_proposes_is_right_once_a_driver_is_chosen(folder):
-    adapters = [
-        Adapter("/dev/ttyUSB0", 0x1A86, 0x7523, None, "pci-usb-0:1:1.0"),
-        Adapter("/dev/ttyUSB1", 0x067B, 0x2303, "A 1/B", None),
-    ]
-    text = proposal(adapters).replace('driver = ""', 'driver = "sds011"')
-    (folder / "site.toml").write_text('box = "elm"\nstate = "state"\n' + text)
-    assert [port.url for port in read_site(folder / "site.toml").ports] == port_urls(adapters)
 
 
 # command
