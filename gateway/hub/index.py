@@ -98,7 +98,8 @@ class Index:
 
         Raises sqlite3.Error if a file cannot be used; nothing of the transaction remains then.
         """
-        self._roll_back()
+        if self._journal.in_transaction or self._db.in_transaction:
+            self._roll_back()
         self._journal.execute("BEGIN")  # one look at the file instead of two
         try:
             rows = list(read_rows(self._journal, self.mark("cursor"), AT_ONCE))
@@ -125,10 +126,10 @@ class Index:
         return len(rows)
 
     def _roll_back(self) -> None:
+        self._marks.clear()  # also where SQLite has rolled back by itself, as after a COMMIT on a full disk
         if self._journal.in_transaction:
             self._journal.execute("ROLLBACK")
         if self._db.in_transaction:
-            self._marks.clear()
             self._db.execute("ROLLBACK")
 
     def _apply(self, number: int, row: Row) -> None:

@@ -1,6 +1,8 @@
 """From journal to index: values, times put right, what cannot be read, rebuilding, the account."""
 
 import json
+import resource
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -83,6 +85,23 @@ def test_double_application_is_counted_not_hidden(folder: HubFolder, journal: Jo
     account = audit(folder, "elm-1")
     assert account.applied_twice == 3
     assert not account.balanced
+
+
+def test_a_commit_that_the_disk_refuses_skips_nothing(folder: HubFolder, journal: Journal) -> None:
+    _put(journal, 1, batch(1, 3), 3)
+    with closing(Index(folder.index, folder.journal)) as index:
+        assert index.catch_up() == 1
+        _put(journal, 4, batch(4, 3), 3)
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))  # as if the disk were full
+        try:
+            with pytest.raises(sqlite3.OperationalError):
+                index.catch_up()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert index.mark("cursor") == 1
+        assert index.catch_up() == 1
+    assert [r["seq"] for r in _records(folder)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_second_copy_of_a_record_under_another_number_unbalances(folder: HubFolder, journal: Journal) -> None:
