@@ -55,11 +55,13 @@ class BluezRadio:
     async def listen(self, adapter: BleAdapter, listener: Listener) -> None:
         """Switch on, scan actively. Repeats count, too: a sensor whose values stand still is alive.
 
+        What a killed worker was connected to is let go, so that it advertises again.
         The kernel goes on for ten seconds with a scan whose bluetoothd died, and refuses another one
         meanwhile; switching the adapter off ends it.
         """
         self._adapter, self._listener = adapter, listener
         await self._bus.switch(adapter.name, True)
+        await self._bus.let_go(adapter.name, listener.wanted)
         try:
             await self._start_scan()
         except PortGone as error:

@@ -125,7 +125,9 @@ class BluezBus:
             async with asyncio.timeout(_CALL_TIMEOUT_S):
                 reply = await bus.call(message)
         except (TimeoutError, OSError, EOFError, DBusError) as error:
-            raise PortGone(f"BlueZ does not answer ({str(error) or 'time over'}); restart bluetooth") from error
+            raise PortGone(
+                f"BlueZ does not answer ({str(error) or 'time over'}); restart bluetooth"
+            ) from error
         assert reply is not None
         if reply.message_type is MessageType.ERROR:
             raise PortGone(_advice(reply))

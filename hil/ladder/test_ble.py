@@ -177,6 +177,19 @@ def test_bluetoothd_is_killed_and_started_again(
     box.first_reading("mast", 60, since_ns=back_ns)
 
 
+def test_a_killed_worker_leaves_no_sensor_connected_to_nobody(bench: Bench, plug: Plug, box: Box) -> None:
+    sensor = plug(EnvironmentalSensor, every_s=0.5, seed=bench.seed)
+    box.start(sensor_table(sensor))
+    box.first_reading("mast", 40)
+    killed_ns = time.monotonic_ns()
+    box.kill()
+    # BlueZ keeps the connection, and who is connected does not advertise.
+    box.until(
+        lambda seen: any(r.t_ns > killed_ns for r in seen), 40, "a reading", sensor="mast", kind="reading"
+    )
+    box.health("mast", "deaf", 10, since_ns=killed_ns)
+
+
 @pytest.mark.time_travel
 def test_a_receiver_that_hangs_is_helped_up_the_ladder(
     bench: Bench, bluetooth: Any, plug: Plug, box: Box, note: Note

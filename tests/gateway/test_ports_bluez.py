@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
+import socket
 from pathlib import Path
 
 import pytest
+import virtualtime
 from dbus_fast import Message, MessageType
 
 from gateway.errors import PortGone
 from gateway.ports.bluez import BluezRadio, _said
-from gateway.ports.bluezbus import _advice
+from gateway.ports.bluezbus import BluezBus, _advice
 
 
 def test_a_box_without_d_bus_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +25,26 @@ def test_a_box_without_d_bus_says_what_is_missing(tmp_path: Path, monkeypatch: p
         await radio.close()
 
     asyncio.run(ask())
+
+
+def test_a_bus_that_nobody_answers_on_is_gone_and_is_not_asked_on_and_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/bus")
+
+    async def ask() -> None:
+        loop, bus = asyncio.get_running_loop(), BluezBus(lambda name, why: None)
+        bus._changed.set()  # bluetoothd stopped, say: whoever waits for it must wait all the same
+        with pytest.raises(PortGone, match=r"D-Bus cannot be reached \(no answer\)"):
+            await bus.adapters()
+        asked_s = loop.time()
+        await bus.changed(5)
+        assert loop.time() == asked_s + 5
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{tmp_path}/bus")
+        listening.listen()
+        virtualtime.run(ask())
 
 
 @pytest.mark.parametrize(
