@@ -17,7 +17,7 @@ from typing import Final
 from gateway.compile import compile_site
 from gateway.log import say, start_logging
 from gateway.plan import load_plan
-from gateway.process import child_environment, die_with_parent
+from gateway.process import child_environment, die_with_parent, tell_signals
 
 # In the order they start: what follows `python -m`, and what follows the plan. Cameras on a network are a
 # unit of their own, for which systemd opens their subnet and nothing else; without any it is not started.
@@ -43,9 +43,8 @@ def run(site: Path, only: str | None = None) -> int:
     if only is not None:
         os.execv(sys.executable, _command(only, plan))  # noqa: S606  no shell is wanted
     die_with_parent()
-    stopping = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: os.eventfd_write(stopping, 1))
+    stopping, teller = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    tell_signals(teller, signal.SIGTERM, signal.SIGINT)
     needed = {"core", "sensors"} | {port.unit for port in load_plan(plan).ports}
     units = [_Unit(name, plan) for name in UNITS if name in needed]
     try:

@@ -1,4 +1,4 @@
-"""What every process of a box does when it starts: die with its parent, so that no orphan keeps a port."""
+"""What a process does when it starts: die with its parent, so that no orphan keeps a port; hear signals."""
 
 import ctypes
 import os
@@ -28,3 +28,14 @@ def die_with_parent(signum: int = signal.SIGKILL) -> None:
 def child_environment() -> dict[str, str]:
     """The environment for a child that calls `die_with_parent`."""
     return os.environ | {"GATEWAY_PARENT": str(os.getpid())}
+
+
+def tell_signals(descriptor: int, *numbers: int) -> None:
+    """Have these signals do nothing but write a byte to a descriptor that does not block, and at once.
+
+    A handler in Python runs only when the main thread is back from its wait, and a signal that comes
+    just before a wait begins does not end it. Main thread only.
+    """
+    signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+    for number in numbers:
+        signal.signal(number, lambda *_: None)

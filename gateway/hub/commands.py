@@ -97,14 +97,13 @@ def _run(arguments: argparse.Namespace) -> int:
     from gateway.hub.alarm import Alarm
     from gateway.hub.run import RunningHub
     from gateway.log import start_logging
-    from gateway.process import die_with_parent
+    from gateway.process import die_with_parent, tell_signals
 
     folder = _folder(arguments)
     start_logging("hub")
     die_with_parent()
     stop = Alarm()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    tell_signals(stop.teller, signal.SIGTERM, signal.SIGINT)
     with RunningHub(folder) as hub:
         hub.serve(stop, arguments.ready_fd)
     return 0

@@ -70,9 +70,10 @@ class Server:
             poller.register(waited_for, zmq.POLLIN)
         tick_at, told_at, tell_at = 0.0, -math.inf, 0.0
         online: object = None
-        while not stop.is_set():
+        ready: dict[Any, int] = {}
+        while stop.fileno() not in ready:
             now = time.monotonic()
-            if now >= tick_at or self._look.is_set():
+            if now >= tick_at or self._look.fileno() in ready:
                 tick_at = self._tick(now)
             if self._sessions.online() != online:
                 tell_at = now
@@ -83,7 +84,8 @@ class Server:
             due = self._journal.due_in(now)
             if due is not None:
                 wait_s = min(wait_s, due)
-            if self._router in dict(poller.poll(math.ceil(max(0.0, wait_s) * 1000))):
+            ready = dict(poller.poll(math.ceil(max(0.0, wait_s) * 1000)))
+            if self._router in ready:
                 self._drain()
                 tell_at = min(tell_at, max(told_at + _STATUS_S, time.monotonic()))
             self._settle()

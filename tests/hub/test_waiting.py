@@ -1,6 +1,9 @@
 """What ends the sleep of an idle hub: an alarm, and a write to its allow-list by whomever."""
 
 import select
+import signal
+import sys
+import threading
 from pathlib import Path
 
 import zmq
@@ -8,6 +11,9 @@ import zmq
 from gateway.hub.alarm import Alarm
 from gateway.hub.registry import Registry
 from gateway.hub.registrywatch import RegistryWatch
+from gateway.process import tell_signals
+
+ROUNDS = 500
 
 
 def readable(alarm: Alarm) -> bool:
@@ -19,11 +25,58 @@ def test_an_alarm_can_be_polled_and_waited_for() -> None:
     assert not readable(alarm)
     alarm.set()
     alarm.set()
-    assert alarm.wait(0)
+    assert alarm.is_set()
     assert readable(alarm)
     alarm.clear()
     assert not alarm.is_set()
     assert not readable(alarm)
+    alarm.close()
+
+
+def test_an_alarm_that_is_set_and_cleared_at_once_is_either_and_no_poller_spins() -> None:
+    alarm, began = Alarm(), threading.Barrier(2, timeout=10)
+    interval = sys.getswitchinterval()
+
+    def set_often() -> None:
+        for _ in range(ROUNDS):
+            began.wait()
+            alarm.set()
+            began.wait()
+
+    setter = threading.Thread(target=set_often)
+    sys.setswitchinterval(1e-6)
+    try:
+        setter.start()
+        for _ in range(ROUNDS):
+            began.wait()
+            alarm.clear()
+            began.wait()
+            assert alarm.is_set() == readable(alarm)
+    finally:
+        sys.setswitchinterval(interval)
+        setter.join()
+    alarm.close()
+
+
+def test_a_signal_ends_a_wait_that_it_does_not_interrupt() -> None:
+    """As one does that comes just before the wait: here another thread gets it."""
+    alarm, before = Alarm(), signal.getsignal(signal.SIGUSR1)
+    tell_signals(alarm.teller, signal.SIGUSR1)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+
+    def be_told() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        signal.raise_signal(signal.SIGUSR1)
+
+    try:
+        teller = threading.Timer(0.02, be_told)
+        teller.start()
+        assert select.select([alarm], [], [], 1)[0]
+        teller.join()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGUSR1, before)
     alarm.close()
 
 
