@@ -212,11 +212,11 @@ class _Connection:
             self._doubt(poller, "disk", f"the spool cannot be read ({error.strerror}); check the disk")
 
     def _files(self) -> tuple[int, ...]:
-        """Changes when the box is enrolled, or enrolled anew: then no pause is waited for."""
+        """Changes when the box is enrolled, or its files are mended: then no pause is waited for."""
         times = []
         for path in (keys_path(self._folder), enrolment_path(self._folder)):
             try:
-                times.append(path.stat().st_mtime_ns)
+                times.append(path.stat().st_ctime_ns)  # a chmod counts
             except OSError:
                 times.append(0)
         return tuple(times)

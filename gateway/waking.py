@@ -28,13 +28,14 @@ class Waker:
         self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._folders = (state, keys_path(state).parent, enrolment_path(state).parent)
         self._files = _watch()
+        self._is_blind = False  # to one of the folders at least
         self._network = _network()
         self._watch_folders()
 
     @property
     def sees_files(self) -> bool:
         """Whether an enrolment is told; otherwise look every LOOK_S."""
-        return self._files is not None
+        return self._files is not None and not self._is_blind
 
     def register(self, poller: zmq.Poller) -> None:
         """Have a poller wait for everything."""
@@ -71,10 +72,15 @@ class Waker:
             self._network.close()
 
     def _watch_folders(self) -> None:
+        self._is_blind = False
         for folder in self._folders:
             if self._files is not None:
-                with contextlib.suppress(OSError):  # not there yet
+                try:
                     self._files.add(folder)
+                except FileNotFoundError:  # not there yet; the folder above tells when it is
+                    continue
+                except OSError:  # no watch left for this user, or no right to look into it
+                    self._is_blind = True
 
 
 def _watch() -> Watch | None:

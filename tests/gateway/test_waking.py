@@ -1,5 +1,6 @@
 """What ends the sleep of an idle box: descriptors that tell, and deadlines that fit each other."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import zmq
 from gateway.restart import RestartPolicy
 from gateway.sdnotify import watchdog_every_s
 from gateway.waking import Waker
+from gateway.watch import Watch
 from gateway.worker import BEAT_S
 
 
@@ -34,6 +36,21 @@ def test_an_enrolment_wakes_the_uplink_though_its_folder_came_later(
     waking.heard(dict(poller.poll(0)))
     (tmp_path / "enrolment.json").touch()
     assert poller.poll(0)
+
+
+def test_a_folder_that_the_kernel_will_not_watch_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Watch, path: Path, *, writes: bool = False) -> None:
+        raise OSError(errno.ENOSPC, "no watch left for this user")
+
+    waker = Waker(tmp_path)
+    assert waker.sees_files, "that the keys' folder is not there yet is no matter"
+    waker.close()
+    monkeypatch.setattr(Watch, "add", refuse)
+    waker = Waker(tmp_path)
+    assert not waker.sees_files
+    waker.close()
 
 
 def test_new_records_wake_the_uplink_once(waker: tuple[Waker, zmq.Poller]) -> None:

@@ -107,3 +107,12 @@ def test_it_goes_on_with_the_next_hub(folder: HubFolder, uplink: Uplink, logs: l
     assert soon(lambda: not uplink.up)
     with running(folder):
         assert soon(lambda: logs[2].acked == 20)
+
+
+@pytest.mark.slow
+def test_keys_that_a_person_mends_are_read_at_once(uplink: Uplink, tmp_path: Path) -> None:
+    keys = keys_path(tmp_path / "state")
+    keys.chmod(0o644)
+    assert soon(lambda: uplink.status()["U"]["state"] == "not enrolled")
+    keys.chmod(0o600)
+    assert soon(lambda: uplink.status()["U"]["state"] != "not enrolled")
