@@ -84,6 +84,7 @@ class BlePort:
             await self._shutting
         adapter = self._choose(await self._radio.adapters())
         self._owned = own_adapter(adapter.address)
+        self._address = adapter.address.upper()  # not before: what another port owns is not ours for ever
         self._frames.clear()
         self._first.clear()
         self._gone = None
@@ -98,6 +99,8 @@ class BlePort:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._watch(adapter.address))]
         self._tasks += [loop.create_task(peer.keep()) for peer in self._peers.values()]
+        for task in self._tasks:
+            task.add_done_callback(lambda _: self._wake.set())
 
     async def frames(self) -> AsyncGenerator[tuple[int, Frame], None]:
         """(t_ns, frame): the time is that of the radio's telling."""
@@ -152,7 +155,7 @@ class BlePort:
     def _choose(self, found: Sequence[BleAdapter]) -> BleAdapter:
         """The adapter that is meant. A name is looked up once; after that its address counts."""
         if self._address is None:
-            self._address = find_adapter(self._place, found).address.upper()
+            return find_adapter(self._place, found)
         for adapter in found:
             if adapter.address.upper() == self._address:
                 return adapter
@@ -194,7 +197,10 @@ class BlePort:
     async def _watch(self, address: str) -> None:
         """Sleep until silence is due, then help: one rung of the ladder after the other."""
         loop = asyncio.get_running_loop()
-        await self._first.wait()
+        if self._watchdog.due_s is None:
+            await self._first.wait()
+        else:  # this port has heard something before it was opened again: silence says something from now on
+            self._watchdog.heard(loop.time())
         try:
             while True:
                 due_s = self._watchdog.due_s
