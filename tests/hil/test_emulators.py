@@ -303,6 +303,12 @@ def test_a_script_that_is_wrong_is_said_before_anything_starts(
     assert not os.path.lexists(tmp_path / "gps0")
 
 
+def test_who_calls_the_program_and_goes_on_can_still_be_terminated(tmp_path: Path) -> None:
+    (tmp_path / "port").write_text("precious")
+    assert main(["sds011", "--link", str(tmp_path / "port")]) == 1
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 @pytest.mark.slow
 def test_standing_alone(tmp_path: Path) -> None:
     link = tmp_path / "gps0"

@@ -50,8 +50,6 @@ def _summary(kind: type[SerialEmulator]) -> str:
 
 
 def _serve(chosen: argparse.Namespace) -> int:
-    stops = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # the emulator's thread inherits this
     options = {"every_s": chosen.every_s, "seed": chosen.seed}
     made = (
         GnssLog(chosen.link, log=chosen.log, **options)
@@ -60,10 +58,15 @@ def _serve(chosen: argparse.Namespace) -> int:
     )
     emulators = {chosen.emulator: made}
     steps = parse_script(chosen.faults.read_text("utf-8"), emulators) if chosen.faults else []
-    with made as emulator:
-        print(emulator.path, flush=True)
-        threading.Thread(target=play, args=(steps, emulators), name="faults", daemon=True).start()
-        signal.sigwait(stops)
+    stops = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # the emulator's thread inherits this
+    try:
+        with made as emulator:
+            print(emulator.path, flush=True)
+            threading.Thread(target=play, args=(steps, emulators), name="faults", daemon=True).start()
+            signal.sigwait(stops)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # for who calls `main` and goes on
     return 0
 
 
