@@ -31,7 +31,7 @@ from gateway.waking import LOOK_S, Waker
 from gateway.wire import MESSAGE_MAX, pack_message, unpack_message
 
 _BACKOFF_S: Final = (0.2, 40.0)  # first and longest pause between two tries; jitter of half is added
-_URGENT_S: Final = 15.0  # the longest pause while an alert waits
+_URGENT_S: Final = 3.0  # the longest pause while an alert waits
 _NETWORK_S: Final = (0.3, 5.0)  # a changed network is tried after the first, not sooner than the second again
 _TURN: Final = 64  # messages each way before the other connection gets its turn
 _WAITING_FOR_ENROLMENT_S: Final = 600.0  # its files are watched
