@@ -108,13 +108,18 @@ def test_the_level_is_right(plug: Plug, box: Box, note: Note) -> None:
     box.start(sensor(mic))
     silent = box.first_reading("mic")
     assert silent.values["level"] == pytest.approx(-120)
-    mic.play(sine(-20.0, 4.0))
+    start_ns = mic.play(sine(-20.0, 5.0))
+    end_ns = start_ns + 5 * 10**9
     readings = box.until(
-        lambda found: sum(r.values["level"] > -20.5 for r in found) >= 4, 10, "four", sensor="mic"
+        lambda found: found[-1].t_ns > end_ns, 12, "all of the sine", sensor="mic", kind="reading"
     )
-    levels = [r.values["level"] for r in readings if r.values["level"] > -20.5]
+    # Each reading is the mean of the second before it: those with nothing but the sine in them.
+    margin_ns = 10**8
+    inside = [r for r in readings if start_ns + 10**9 + margin_ns < r.t_ns < end_ns - margin_ns]
+    levels = [r.values["level"] for r in inside]
+    assert len(levels) >= 3
     note(f"a sine of -20 dB[FS] reads {min(levels):.2f} to {max(levels):.2f}")
-    assert levels == pytest.approx([-20.0] * len(levels), abs=0.15)
+    assert levels == pytest.approx([-20.0] * len(levels), abs=0.1)
 
 
 @pytest.mark.needs("alsa")
