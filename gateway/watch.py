@@ -21,9 +21,7 @@ _DELETE_SELF: Final = 0x400
 _MOVE_SELF: Final = 0x800
 _OVERFLOW: Final = 0x4000
 _IGNORED: Final = 0x8000
-_NAMES: Final = (
-    _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF
-)
+_NAMES: Final = _ATTRIB | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF
 _HEAD: Final = struct.Struct("iIII")  # struct inotify_event: watch, mask, cookie, length of the name
 _READ_SIZE: Final = 16384
 
@@ -39,13 +37,14 @@ class Watch:
         self._paths: dict[int, Path] = {}
         self._fd = self._call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def add(self, path: Path, *, writes: bool = False) -> None:
+    def add(self, path: Path, *, closes: bool = True, writes: bool = False) -> None:
         """Watch a folder for names that come, go, change their rights or were written and closed.
 
-        With `writes` every write counts, also to a file that stays open. A file can be watched,
+        Without `closes` the last does not count: in /dev it happens each time that anybody is done with
+        /dev/null. With `writes` every write counts, also to a file that stays open. A file can be watched,
         too. Adding a path again does no harm. Raises OSError if it is not there or may not be read.
         """
-        mask = _NAMES | (_MODIFY if writes else 0)
+        mask = _NAMES | (_CLOSE_WRITE if closes else 0) | (_MODIFY if writes else 0)
         self._paths[self._call("inotify_add_watch", self._fd, os.fsencode(path), mask)] = path
 
     def changes(self) -> set[Path]:

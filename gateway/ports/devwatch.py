@@ -73,7 +73,7 @@ class DevWatch:
         for prefix in self._prefixes:
             for folder in Path(os.path.dirname(prefix), "x").parents:  # noqa: PTH120  # "/dev/snd/" is a folder
                 try:
-                    self._watch.add(folder)
+                    self._watch.add(folder, closes=False)
                 except (FileNotFoundError, NotADirectoryError, PermissionError):
                     continue
                 break

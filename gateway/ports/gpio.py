@@ -308,7 +308,7 @@ class GpioPort:
             return
         try:
             self._watch = Watch()
-            self._watch.add(DEV)
+            self._watch.add(DEV, closes=False)
         except OSError:
             self.counters["unwatched"] += 1
             self._unwatch()

@@ -57,9 +57,11 @@ class V4l2Port:
 
     async def open(self) -> None:
         """Find the camera, set size, rate and encoding, start it."""
-        self._watch_dev()  # before the look, so that nothing comes in between
+        self._plugged.clear()
+        self._watch_dev()  # before the look, so that `back` knows of what comes meanwhile
         self._begin(find_camera(self._place))
         self._unwatch_dev()
+        self._plugged.clear()
 
     async def frames(self) -> AsyncGenerator[tuple[int, Image], None]:
         """(t_ns, image): the time is the kernel's stamp of the picture."""
@@ -89,6 +91,7 @@ class V4l2Port:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._plugged.wait()
+        self._plugged.clear()
 
     def close(self) -> None:
         """Stop and close the camera; pictures that nobody fetched are counted as given up."""
@@ -201,10 +204,9 @@ class V4l2Port:
         """
         if self._watch is not None:
             return
-        self._plugged.clear()
         try:
             self._watch = Watch()
-            self._watch.add(DEV)
+            self._watch.add(DEV, closes=False)  # opening a camera to see what it is is no plug
         except OSError:
             self._unwatch_dev()
             return
@@ -216,6 +218,7 @@ class V4l2Port:
 
     def _unwatch_dev(self) -> None:
         if self._watch is not None:
+            self._look()
             asyncio.get_running_loop().remove_reader(self._watch.fileno())
             self._watch.close()
             self._watch = None

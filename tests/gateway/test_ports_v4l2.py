@@ -1,5 +1,6 @@
 """Cameras without a camera: the account of frames, the choice of a mode, names, and the kernel's numbers."""
 
+import asyncio
 import shutil
 import subprocess
 from collections import Counter
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from loops import in_loop
 
 from gateway.driver import Measure
 from gateway.errors import ConfigError, PortGone
 from gateway.media import Picture, VideoDriver
+from gateway.ports import cameras, v4l2
 from gateway.ports import v4l2_abi as abi
 from gateway.ports.cameras import Camera, match_camera
 from gateway.ports.framebook import FrameBook
@@ -245,6 +248,57 @@ def test_sensors_on_one_camera_agree_on_the_picture() -> None:
 def test_a_driver_that_no_camera_can_serve_is_refused(wrong: dict) -> None:
     with pytest.raises(TypeError, match="Odd: "):
         type("Odd", (Small,), wrong)
+
+
+# waiting for a camera
+
+
+@pytest.fixture
+def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A /dev with one camera node, which is no port's."""
+    dev, sysfs = tmp_path / "dev", tmp_path / "sys"
+    dev.mkdir()
+    (dev / "video9").touch()
+    (sysfs / "video9").mkdir(parents=True)
+    monkeypatch.setattr(cameras, "DEV", dev)
+    monkeypatch.setattr(cameras, "SYSFS", sysfs)
+    monkeypatch.setattr(v4l2, "DEV", dev)
+    return dev
+
+
+@in_loop
+async def test_ports_that_wait_do_not_wake_each_other_by_looking(dev: Path) -> None:
+    ports = [V4l2Port(f"bus/away-{n}", [Small()]) for n in range(2)]
+    for port in ports:
+        port._watch_dev()
+    with pytest.raises(PortGone):
+        await ports[0].open()  # opens the node, to see what it is
+    for _ in range(3):  # turns of the loop
+        await asyncio.sleep(0)
+    assert not ports[1]._plugged.is_set()
+    (dev / "video2").touch()
+    await asyncio.wait_for(ports[1].back(5), 1)
+    for port in ports:
+        port.close()
+
+
+@in_loop
+async def test_a_camera_that_comes_while_it_is_looked_for_is_not_waited_for(
+    dev: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(place: str) -> str:
+        (dev / "video0").touch()
+        raise PortGone(f"no camera {place} was there when this began")
+
+    monkeypatch.setattr(v4l2, "find_camera", find)
+    port = V4l2Port("bus/late", [Small()])
+    with pytest.raises(PortGone):
+        await port.open()
+    port.close()
+    await asyncio.wait_for(port.back(5), 1)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(port.back(5), 0.02)  # once
+    port.close()
 
 
 # the kernel's numbers

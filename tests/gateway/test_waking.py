@@ -41,7 +41,7 @@ def test_an_enrolment_wakes_the_uplink_though_its_folder_came_later(
 def test_a_folder_that_the_kernel_will_not_watch_is_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Watch, path: Path, *, writes: bool = False) -> None:
+    def refuse(self: Watch, path: Path) -> None:
         raise OSError(errno.ENOSPC, "no watch left for this user")
 
     waker = Waker(tmp_path)

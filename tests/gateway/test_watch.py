@@ -49,6 +49,15 @@ def test_a_write_to_an_open_file_is_told_where_that_is_wanted(watch: Watch, tmp_
         assert watch.changes() == {path}
 
 
+def test_a_write_to_a_file_is_no_plug(watch: Watch, tmp_path: Path) -> None:
+    (tmp_path / "null").touch()
+    watch.add(tmp_path, closes=False)
+    (tmp_path / "null").write_text("x")
+    assert not _is_readable(watch)
+    (tmp_path / "null").chmod(0o600)
+    assert watch.changes() == {tmp_path / "null"}
+
+
 def test_a_folder_that_is_removed_is_told_and_can_be_watched_again(watch: Watch, tmp_path: Path) -> None:
     folder = tmp_path / "by-path"
     folder.mkdir()
