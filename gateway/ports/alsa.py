@@ -16,11 +16,11 @@ from typing import Final
 from gateway.driver import Driver
 from gateway.errors import ConfigError, PortGone
 from gateway.media import AudioDriver, Block
+from gateway.ports.devwatch import DevWatch
 from gateway.ports.sampleclock import SampleClock
 from gateway.ports.soundblocks import Blocks
 from gateway.ports.soundcards import NODES, SoundCard, cards, find_card, look, user_of
 from gateway.ports.soundreader import SoundReader, Wish
-from gateway.watch import Watch
 
 __all__ = ["AlsaPort", "cards"]
 
@@ -103,6 +103,7 @@ class AlsaPort:
                 continue
             block = blocks.block(chunk)
             yield block.t_ns, block
+            await asyncio.sleep(0)  # who never catches up must not keep the rest of the worker from its turn
 
     async def send(self, driver: Driver, what: bytes | bool) -> None:
         """A microphone takes nothing: raises PortGone."""
@@ -110,23 +111,11 @@ class AlsaPort:
 
     async def back(self, timeout_s: float) -> None:
         """Wait until a sound card comes, goes or changes its rights, or the time is over."""
-        changed = asyncio.Event()
         loop = asyncio.get_running_loop()
-        with Watch() as watch, suppress(TimeoutError):
-            loop.add_reader(watch.fileno(), changed.set)
-            try:
-                async with asyncio.timeout(timeout_s):
-                    while True:
-                        for folder in (NODES.parent, NODES):  # the last card takes its folder with it
-                            with suppress(OSError):
-                                watch.add(folder)
-                        if look() != self._seen:
-                            return
-                        await changed.wait()
-                        changed.clear()
-                        watch.changes()
-            finally:
-                loop.remove_reader(watch.fileno())
+        until_s = loop.time() + timeout_s
+        with DevWatch([f"{NODES}/"]) as watch:
+            while look() == self._seen and (left_s := until_s - loop.time()) > 0:
+                await watch.changed(left_s)
 
     def close(self) -> None:
         """Have the card closed; the thread does it, and the next `open` waits for that."""

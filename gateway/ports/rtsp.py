@@ -66,6 +66,8 @@ class RtspPort:
             while reader.images:
                 image = reader.images.popleft()
                 yield image.t_ns, image
+            if reader.bug is not None:
+                raise reader.bug
             if reader.gone:
                 raise PortGone(reader.gone)
             reader.wake.clear()
@@ -105,6 +107,7 @@ class _Reader:
         self.images: deque[Image] = deque()
         self.wake = asyncio.Event()
         self.gone = ""
+        self.bug: Exception | None = None
         # A daemon: a camera that hangs must not hold up the worker's end.
         threading.Thread(target=self._run, name="rtsp", daemon=True).start()
 
@@ -132,6 +135,10 @@ class _Reader:
             self._tell(
                 self._lose, f"{self._url} does not answer ({error.strerror}); check camera and network"
             )
+        except Exception as error:  # noqa: BLE001  (raised in the loop, where a bug ends the worker)
+            # Where it happened, but not its text, which may hold the URL, too.
+            bug = RuntimeError(f"{type(error).__name__} while reading {self._url}")
+            self._tell(self._fail, bug.with_traceback(error.__traceback__))
 
     def _read(self, container: Any, stream: Any) -> None:
         as_jpeg = stream.codec_context.name == "mjpeg"
@@ -224,6 +231,12 @@ class _Reader:
         self.wake.set()
         if not self.opened.done():
             self.opened.set_exception(PortGone(why))
+
+    def _fail(self, bug: Exception) -> None:
+        self.bug = bug
+        self.wake.set()
+        if not self.opened.done():
+            self.opened.set_exception(bug)
 
 
 def _rows(frame: Any) -> bytes:

@@ -2,8 +2,10 @@
 
 import asyncio
 import ctypes.util
+import resource
 import struct
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,7 +25,7 @@ from gateway.ports.alsa import AlsaPort, late_ns
 from gateway.ports.asound import CAPTURE, FORMATS, Pcm
 from gateway.ports.sampleclock import SampleClock
 from gateway.ports.soundblocks import Blocks, as_pcm
-from gateway.ports.soundcards import SoundCard, cards, find_card
+from gateway.ports.soundcards import SoundCard, cards, find_card, look
 from gateway.ports.soundreader import WAITING_MAX, Chunk, SoundReader, Wish
 from gateway.ports.url import parse_port
 from gateway.ports.usb import UsbIdentity
@@ -255,6 +257,67 @@ def test_a_reader_whose_chunks_nobody_takes_stops_reading_and_stops() -> None:
     assert [c.first for c in chunks if c is not None] == [960 * n for n in range(WAITING_MAX)]
     reader.stop()
     assert over.wait(5)
+
+
+@needs_alsa
+def test_a_box_that_cannot_keep_up_with_a_card_still_does_the_rest_of_its_work() -> None:
+    """Chunks come faster than they are dealt with, so there is always one: the null device has no clock."""
+    port, turns = AlsaPort("card/X", [Ear()]), Counter[str]()
+
+    def work() -> None:
+        time.sleep(0.001)
+
+    async def rest() -> None:
+        while True:
+            turns["of the rest"] += 1
+            await asyncio.sleep(0)
+
+    async def listen() -> None:
+        loop, resting = asyncio.get_running_loop(), asyncio.create_task(rest())
+        wake = port._wake.set
+        reader = SoundReader("null", Wish(RATE_HZ, 1, 960), lambda: loop.call_soon_threadsafe(wake))
+        port._reader = reader
+        async for _ in port.frames():
+            turns["of sound"] += 1
+            if turns["of sound"] == 1:
+                del turns["of the rest"]  # while the card was opened
+            work()
+            if turns["of sound"] == 100:
+                break
+        resting.cancel()
+        port.close()
+        while not reader.is_over:
+            await port._news()
+
+    asyncio.run(listen())
+    assert turns["of the rest"] >= 99
+
+
+def test_a_bug_in_the_reader_is_raised_and_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> None:
+        raise AttributeError("undefined symbol: snd_pcm_new")
+
+    monkeypatch.setattr("gateway.ports.asound.Pcm", broken)
+    over = threading.Event()
+    reader = SoundReader("null", Wish(RATE_HZ, 1, 960), over.set)
+    assert over.wait(5)
+    with pytest.raises(AttributeError, match="snd_pcm_new"):
+        reader.take()
+
+
+def test_a_card_is_waited_for_also_where_no_descriptor_is_left_to_be_told_by() -> None:
+    port = AlsaPort("card/X", [Ear()])
+
+    async def wait() -> None:
+        port._seen = look()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            await port.back(0.05)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    asyncio.run(wait())
 
 
 def test_a_card_that_is_not_there_is_gone_and_waits() -> None:

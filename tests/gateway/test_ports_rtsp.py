@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -175,6 +176,23 @@ async def test_other_encodings_are_decoded(tmp_path: Path) -> None:
     pixels = [np.frombuffer(image.pixels, np.uint8).reshape(240, 320, 2)[:, :, 0] for image in reader.images]
     assert [read_number(each) for each in pixels] == [3, 4, 5, 6]
     assert counters == {"given_up_frames": 2}
+
+
+@in_loop
+async def test_a_bug_while_reading_ends_the_worker_and_tells_no_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(url: str, **named: object) -> None:
+        raise ValueError(f"no such thing: {url}")
+
+    monkeypatch.setattr(av, "open", fail)
+    port = RtspPort("//cam/x", [Camera(CameraSettings(user="pole", password="hunter2"))])
+    async with asyncio.timeout(5):
+        with pytest.raises(RuntimeError, match="ValueError while reading rtsp://cam/x") as error:
+            await port.open()
+    assert "hunter2" not in "".join(traceback.format_exception(error.value))
+    assert "in _run" in "".join(traceback.format_exception(error.value)), "where it happened is told"
+    port.close()
 
 
 @pytest.mark.parametrize("url", ["rtsp://user:hunter2@cam/x", "rtsp://cam/x?password=hunter2"])
