@@ -41,6 +41,7 @@ MAXMSGSIZE: Final = REQUEST_MAX
 PER_KEY_MIN: Final = 10  # tries a minute
 PER_ADDRESS_MIN: Final = 60
 _CONNECTION_MAX: Final = 4 * REQUEST_MAX  # bytes: a handshake and a few requests
+_TROUBLE_MS: Final = 1000  # between two tries while the port is taken or the tokens cannot be read
 _POLL_MS: Final = 50  # between two looks at what has come, while somebody is connected
 _log = logging.getLogger("gateway.hub.enrol")
 
@@ -105,11 +106,17 @@ class EnrolThread(HubThread):
         poller = zmq.Poller()
         poller.register(self._stopping.fileno(), zmq.POLLIN)
         watch.register(poller)
-        wait_ms = watch.wait_ms
         if self._intake is not None:
             self._intake.register(poller)
-            wait_ms = _POLL_MS if self._intake.connected else min(wait_ms, int(open_s * 1000) + 1)
-        return dict(poller.poll(wait_ms))
+        return dict(poller.poll(self._wait_ms(watch, open_s)))
+
+    def _wait_ms(self, watch: RegistryWatch, open_s: float) -> int:
+        """How long to wait if nothing comes, with a door that is to be open for so long."""
+        if self._intake is not None and self._intake.connected:
+            return _POLL_MS
+        if self._trouble.broken is not None:  # nobody tells when a port is free, or a disk can be read
+            return min(watch.wait_ms, _TROUBLE_MS)
+        return watch.wait_ms if self._intake is None else min(watch.wait_ms, int(open_s * 1000) + 1)
 
     def stop(self) -> None:
         """Stop and wait."""

@@ -2,13 +2,17 @@
 
 import select
 import signal
+import socket
 import sys
 import threading
 from pathlib import Path
 
 import zmq
 
+from gateway.enrolment import split_endpoint
 from gateway.hub.alarm import Alarm
+from gateway.hub.enrol import EnrolThread
+from gateway.hub.folder import HubFolder
 from gateway.hub.registry import Registry
 from gateway.hub.registrywatch import RegistryWatch
 from gateway.process import tell_signals
@@ -94,3 +98,29 @@ def test_a_token_made_elsewhere_is_told(tmp_path: Path) -> None:
     assert 59 < hub.awaits_boxes_s() <= 60
     for each in (hub, elsewhere, watch):
         each.close()
+
+
+def test_a_door_in_trouble_is_tried_each_second_neither_seldom_nor_without_end(folder: HubFolder) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    registry = Registry(folder.registry)
+    watch = RegistryWatch(folder.registry)
+    watch._written_at -= 100
+    enrol = EnrolThread(folder, folder.keys(), lambda: context.socket(zmq.ROUTER))
+    assert enrol._wait_ms(watch, 0.0) == 60_000
+    registry.make_token(b"pepper", None, 60)
+    with socket.socket() as taken:
+        host, port = split_endpoint(folder.enrol_bind)
+        taken.bind((host, port))
+        taken.listen()
+        assert enrol._open_or_close(registry) > 0
+        assert enrol._intake is None
+        assert enrol._wait_ms(watch, 60.0) == 1000
+    assert enrol._open_or_close(registry) > 0
+    assert enrol._intake is not None
+    assert enrol._wait_ms(watch, 30.0) == 30_001
+    registry._db.execute("DROP TABLE tokens")
+    assert enrol._wait_ms(watch, enrol._open_or_close(registry)) == 1000
+    enrol._intake.close()
+    for each in (enrol._stopping, registry, watch):
+        each.close()
+    context.destroy(linger=0)
