@@ -24,9 +24,10 @@ class Seldom:
         """Add to what is to be told."""
         self._counts[sensor] += count
 
-    def due(self, now_ns: int) -> dict[str, int]:
-        """New counts by sensor if it is time to tell them, else nothing."""
-        if not self._counts or (self._told_ns is not None and now_ns - self._told_ns < TELL_EVERY_NS):
+    def due(self, now_ns: int, *, at_last: bool = False) -> dict[str, int]:
+        """New counts by sensor if it is time to tell them, else nothing; at last whatever is left."""
+        is_early = self._told_ns is not None and now_ns - self._told_ns < TELL_EVERY_NS
+        if not self._counts or (is_early and not at_last):
             return {}
         self._told_ns = now_ns
         counts = dict(+self._counts)
@@ -61,9 +62,9 @@ class BadFrames:
         """Count frames that failed before they could be kept (a checksum of the framing)."""
         self._counts.count(sensor, count)
 
-    def due(self, now_ns: int) -> dict[str, int]:
-        """New counts by sensor if it is time to tell them, else nothing. Writes the file then."""
-        counts = self._counts.due(now_ns)
+    def due(self, now_ns: int, *, at_last: bool = False) -> dict[str, int]:
+        """New counts by sensor if it is time to tell them, or `at_last`. Writes the file then."""
+        counts = self._counts.due(now_ns, at_last=at_last)
         if counts:
             self.write()
         return counts

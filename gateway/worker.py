@@ -107,6 +107,7 @@ class Worker:
         if self._in_hand is not None:  # a driver failed on it: it belongs into the bug report
             self._bad.keep(*self._in_hand)
         self._bad.write()
+        self._tell(time.monotonic_ns(), at_last=True)
         all_kept = await self._link.flush(FLUSH_S)
         self._mark_progress()
         self._progress.close()
@@ -226,6 +227,7 @@ class Worker:
 
     def _port_gone(self, error: PortGone) -> None:
         """Say it once, and remember since when nothing is heard."""
+        self._hear_silence(time.monotonic_ns())
         self._condition.breaks(str(error))
         self.counters["port_gone"] += 1
         if self._deaf_since_ns is None and self._heard_ns:
@@ -234,6 +236,11 @@ class Worker:
             self._is_gone = True
             for sensor in self._sensors:
                 self._put_health(sensor, HealthCode.PORT_GONE)
+
+    def _hear_silence(self, now_ns: int) -> None:
+        """A line that says nothing says that nothing changed: while its chip is open, it is heard."""
+        if self._opened_ns is not None and self._plan.url.startswith("gpio:"):
+            self._heard_ns = max(self._heard_ns, now_ns)
 
     def _well(self) -> None:
         self._condition.heals()
@@ -254,30 +261,34 @@ class Worker:
             now_ns = time.monotonic_ns()
             if self._opened_ns is not None and now_ns - self._opened_ns > WELL_S * 1e9:
                 self._well()
+            self._hear_silence(now_ns)
             self._to_tell.clear()
-            self._tell_bad_frames(now_ns)
-            self._tell_lost(now_ns)
-            self._tell_dropped()
+            self._tell(now_ns)
             self._mark_progress()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
                     await self._to_tell.wait()
                     await asyncio.sleep(GATHER_S)
 
-    def _tell_bad_frames(self, now_ns: int) -> None:
+    def _tell(self, now_ns: int, *, at_last: bool = False) -> None:
+        self._tell_bad_frames(now_ns, at_last=at_last)
+        self._tell_lost(now_ns, at_last=at_last)
+        self._tell_dropped()
+
+    def _tell_bad_frames(self, now_ns: int, *, at_last: bool = False) -> None:
         bad_packets = self._port.counters["bad_packets"]
         if bad_packets > self._bad_packets:  # a port with a framing has one sensor
             self._bad.count(self._sensors[0].name, bad_packets - self._bad_packets)
             self._bad_packets = bad_packets
-        counts = self._bad.due(now_ns)
+        counts = self._bad.due(now_ns, at_last=at_last)
         for sensor in self._sensors:
             if counts.get(sensor.name):
                 self._put_health(sensor, HealthCode.BAD_FRAMES, counts[sensor.name])
         if counts:
             say(_log, logging.WARNING, f"port {self._plan.url}: bad frames", **counts)
 
-    def _tell_lost(self, now_ns: int) -> None:
-        counts = self._lost.due(now_ns)
+    def _tell_lost(self, now_ns: int, *, at_last: bool = False) -> None:
+        counts = self._lost.due(now_ns, at_last=at_last)
         for sensor in self._sensors:
             if counts.get(sensor.name):
                 self._put_health(sensor, HealthCode.LOST_FRAMES, counts[sensor.name])
@@ -286,9 +297,14 @@ class Worker:
 
     def _tell_dropped(self) -> None:
         dropped = self._link.dropped.total() - self._dropped_told
-        if dropped and self._put_health(self._sensors[0], HealthCode.DROPPED, dropped):
+        if not dropped:
+            return
+        if self._put_health(self._sensors[0], HealthCode.DROPPED, dropped):
             self._dropped_told = self._link.dropped.total()
             say(_log, logging.WARNING, "records were dropped: core is away or too slow", count=dropped)
+        else:
+            self._dropped_told += 1  # this one was refused, too, but it is no record that a sensor made
+            self._to_tell.clear()  # there is no room for it: the next heartbeat tries again
 
     def _all_counters(self) -> dict[str, int]:
         own = self.counters + self._bad.counters + self._port.counters + self._link.counters
