@@ -25,6 +25,7 @@ from gateway.wire import HEADER_MAX, MESSAGE_MAX, Refusal, Welcome, pack_message
 FRAME_MAX: Final = MESSAGE_MAX + HEADER_MAX  # bytes of one ZeroMQ frame; libzmq cuts off who sends more
 _DRAIN_MAX: Final = 512  # messages between two looks at the clock
 _STATUS_S: Final = 10.0  # at most so late is what happened written to the status file
+_ONLINE_S: Final = 1.0  # and so late who is online: all boxes may come back at once
 _CUT_AFTER_S: Final = 0.2
 _RETRY_S: Final = 30.0  # after a fault of the hub's own
 _log = logging.getLogger("gateway.hub")
@@ -62,23 +63,24 @@ class Server:
         self._bugs = Bugs(_log, self.counts)
 
     def serve(self, stop: Alarm, tell: Callable[[], None]) -> None:
-        """Run until `stop` is set. `tell` is called at first, soon after a box came or went, and within 10 s
-        after anything else happened. Raises HubError if a thread died.
+        """Run until `stop` is set. `tell` is called at first, within a second after a box came or went, and
+        within 10 s after anything else happened. Raises HubError if a thread died.
         """
         poller = zmq.Poller()
         for waited_for in (self._router, stop.fileno(), self._look.fileno()):
             poller.register(waited_for, zmq.POLLIN)
         tick_at, told_at, tell_at = 0.0, -math.inf, 0.0
-        online: object = None
+        changes = 0
         ready: dict[Any, int] = {}
         while stop.fileno() not in ready:
             now = time.monotonic()
             if now >= tick_at or self._look.fileno() in ready:
                 tick_at = self._tick(now)
-            if self._sessions.online() != online:
-                tell_at = now
+            if self._sessions.changes != changes:
+                changes = self._sessions.changes
+                tell_at = min(tell_at, max(told_at + _ONLINE_S, now))
             if now >= tell_at:
-                online, told_at, tell_at = self._sessions.online(), now, math.inf
+                told_at, tell_at = now, math.inf
                 tell()
             wait_s = min(tick_at, self._cut_at, tell_at) - now
             due = self._journal.due_in(now)

@@ -80,6 +80,7 @@ class Sessions:
         self._heartbeat_s = heartbeat_s
         self._by_peer: dict[bytes, Session] = {}
         self._by_role: dict[tuple[str, str], Session] = {}
+        self.changes = 0  # how often a session began or ended
         self.counts: Counter[str] = Counter()
 
     def __contains__(self, routing_id: bytes) -> bool:
@@ -179,6 +180,7 @@ class Sessions:
         session = self._by_peer.pop(routing_id, None)
         if session is None:
             return
+        self.changes += 1
         if self._by_role.get((session.box, session.role)) is session:
             del self._by_role[session.box, session.role]
             for lane in LANES_BY_ROLE[session.role]:
@@ -206,6 +208,7 @@ class Sessions:
             spoken=now,
         )
         self._by_peer[peer.routing_id] = self._by_role[box, hello.role] = session
+        self.changes += 1
         self.counts["hello"] += 1
         # May count what is pending: whoever sends a Welcome commits first (gateway.hub.server).
         acked = {int(lane): self._journal.head(session.stream(lane)) for lane in LANES_BY_ROLE[hello.role]}

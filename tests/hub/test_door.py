@@ -3,6 +3,7 @@
 import time
 from contextlib import closing, suppress
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import zmq
@@ -36,6 +37,32 @@ def test_enrolled_box_is_welcomed_and_acked(box: Box, hub: RunningHub) -> None:
     assert answer.acked == {2: 0, 3: 0}
     box.frame(1, 10)
     assert box.acked(10) == 10
+
+
+@pytest.mark.slow
+def test_who_is_online_is_written_once_a_second_and_not_for_each_box(
+    box: Box, folder: HubFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All boxes may come back at once; here one says Hello for its two roles in turn."""
+    told: list[float] = []
+    write = RunningHub._write_status
+
+    def count(hub: RunningHub, running: bool = True) -> None:
+        told.append(time.monotonic())
+        write(hub, running)
+
+    monkeypatch.setattr(RunningHub, "_write_status", count)
+    with running(folder):
+        box.connect()
+        for n in range(20):
+            box.send(Hello("UB"[n % 2], box.epoch, {}, ()))
+            assert isinstance(box.receive(), Welcome)
+        deadline = time.monotonic() + 5
+        while '"elm-1": "B"' not in folder.status.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert len(told) <= 5
+    assert min(b - a for a, b in pairwise(told[:-1])) > 0.9, "the last is that of the end"
 
 
 @pytest.mark.slow
