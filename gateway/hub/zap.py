@@ -110,10 +110,15 @@ class ZapThread(HubThread):
         if mechanism != b"CURVE" or len(credentials) != 1 or len(credentials[0]) != 32:
             return 400, b"CURVE only", b""
         key = z85_encode(credentials[0])
-        if domain == ENROL or (domain == FLEET and key in self._allow.live):
+        if domain == ENROL or (domain == FLEET and self._is_allowed(key)):
             return 200, b"OK", key.encode()
         self._say_refused(key, address)
         return 400, b"not enrolled here", b""
+
+    def _is_allowed(self, key: str) -> bool:
+        if key not in self._allow.live:
+            self._refresh()  # boxes come the moment they are enrolled, before anything told of that
+        return key in self._allow.live
 
     def _say_refused(self, key: str, address: str) -> None:
         now = time.monotonic()

@@ -66,6 +66,18 @@ def test_who_is_online_is_written_once_a_second_and_not_for_each_box(
 
 
 @pytest.mark.slow
+def test_a_box_may_come_the_moment_it_is_enrolled(folder: HubFolder, hub: RunningHub) -> None:
+    statement = "INSERT INTO boxes (name, curve_public, sign_public, enrolled_ns) VALUES (?, ?, ?, 1)"
+    with closing(Registry(folder.registry)) as registry:  # which stays open, as that of the enrol thread
+        for n in range(5):
+            keys = make_keys(f"elm-{n}")
+            registry._db.execute(statement, (keys.box, keys.curve_public, bytes.fromhex(keys.sign_public)))
+            with closing(Box(keys, folder.endpoint, folder.keys().curve_public)) as box:
+                box.connect()
+                assert box.event(_DOOR) == zmq.EVENT_HANDSHAKE_SUCCEEDED
+
+
+@pytest.mark.slow
 def test_unenrolled_box_is_refused_at_the_door(folder: HubFolder, hub: RunningHub) -> None:
     with closing(Box(make_keys("elm-9"), folder.endpoint, folder.keys().curve_public)) as stranger:
         stranger.connect()
