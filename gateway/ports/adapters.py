@@ -1,5 +1,6 @@
 """Which serial device a name in the site file means: by adapter, by socket, or by path."""
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Adapter:
 def adapters() -> list[Adapter]:
     """Every USB serial adapter that is plugged in now, by device name."""
     sockets: dict[str, str] = {}
-    if BY_PATH.is_dir():
+    with contextlib.suppress(FileNotFoundError):  # udev takes the folder away with the last adapter
         # udev makes several links for one device (usb-, usbv2-): the shortest says all.
         for link in sorted(BY_PATH.iterdir(), key=lambda link: -len(link.name)):
             sockets[str(link.resolve())] = link.name
@@ -70,9 +71,16 @@ def find_device(place: str) -> str:
     if name is not None:
         return match_usb(name, adapters())
     path = BY_PATH / place.removeprefix("path/") if place.startswith("path/") else Path(place)
-    if not path.exists():
+    if not _is_there(path):
         raise PortGone(f"{path} is not there; check the plug, or run `gateway scan`")
     return str(path)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        return True  # in a folder that is closed to this user, which opening it will tell
 
 
 def look(place: str) -> object:

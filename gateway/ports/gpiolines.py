@@ -5,9 +5,12 @@ Pure state: it is told what the kernel said, and knows neither time nor loop.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from gateway.driver import Driver, GpioDriver, Wiring
 from gateway.errors import ConfigError
+
+_NUMBERS: Final = 1 << 32  # the kernel's numbering is a u32 (linux/gpio.h)
 
 
 @dataclass(slots=True)
@@ -26,7 +29,7 @@ class EdgeCount:
 
     def take(self, number: int, rising: bool) -> int:
         """How many edges are missing between the one before and this one."""
-        jumped = number - self.last - 1
+        jumped = (number - self.last - 1) % _NUMBERS
         # `jumped` edges alternate from the last level; the one after them must be the other level.
         odd = self.level is not None and (self.level == rising) != (jumped % 2 == 1)
         self.last, self.level = number, rising

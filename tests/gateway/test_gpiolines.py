@@ -42,6 +42,12 @@ def test_edges_lost_before_the_first_one_read_are_counted() -> None:
     assert EdgeCount().take(137, True) == 136
 
 
+def test_the_kernels_numbers_begin_anew_after_four_thousand_million() -> None:
+    count = EdgeCount(last=2**32 - 2, level=False)
+    assert [count.take(2**32 - 1, True), count.take(0, False), count.take(3, True)] == [0, 0, 2]
+    assert count.lost == 2
+
+
 @given(st.lists(st.sampled_from(["kept", "dropped", "merged with the next"]), max_size=60))
 def test_what_is_read_and_what_is_counted_never_exceed_what_was(fates: list[str]) -> None:
     """Edges alternate. The kernel numbers those it sees; one merged with the next never has a number."""

@@ -1,7 +1,9 @@
 """Serial ports on real ptys: unplug, slow writers, noise, devices that do not take bytes."""
 
 import asyncio
+import errno
 import os
+import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -308,6 +310,37 @@ def test_adapters_are_found_in_sysfs_with_their_numbers(tmp_path: Path, monkeypa
     assert find_device("usb-1546:01a8-E1") == "/dev/ttyACM3"
     with pytest.raises(PortGone, match="no adapter usb-1546:01a8-E2"):
         find_device("usb-1546:01a8-E2")
+
+
+def test_udev_may_take_its_folder_away_while_it_is_read(tmp_path: Path, monkeypatch) -> None:
+    stop, folder = threading.Event(), tmp_path / "by-path"
+    monkeypatch.setattr("gateway.ports.adapters.BY_PATH", folder)
+    monkeypatch.setattr("gateway.ports.adapters._TTYS", tmp_path / "tty")
+
+    def churn() -> None:
+        while not stop.is_set():
+            folder.mkdir()
+            folder.rmdir()
+
+    udev = threading.Thread(target=churn)
+    udev.start()
+    try:
+        assert all(adapters() == [] for _ in range(1000))
+    finally:
+        stop.set()
+        udev.join()
+
+
+class ClosedFolder(type(Path())):  # type: ignore[misc]
+    """A path in a folder that this user may not search: root, as whom tests may run, may search all."""
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_path_in_a_closed_folder_is_left_to_the_opening_to_refuse(monkeypatch) -> None:
+    monkeypatch.setattr("gateway.ports.adapters.Path", ClosedFolder)
+    assert find_device("/closed/tty") == "/closed/tty"
 
 
 ONE = Adapter("/dev/ttyUSB0", 0x1A86, 0x7523, None, "pci-1")
