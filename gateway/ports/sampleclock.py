@@ -33,6 +33,7 @@ _FIRST_NS: Final = (
 )
 _TRUSTED: Final = 500  # stamps, from which on one that contradicts the line means that samples went astray
 _SLIP_NS: Final = 3e6
+_RECENT: Final = 8  # stamps that must agree, before one that is too early is believed
 _SLIP_BUCKETS: Final = 4  # 2 s in which no stamp was near the line: it is the line that is wrong
 
 
@@ -84,6 +85,7 @@ class SampleClock:
         self._best: Point | None = None  # the least late stamp of the half second that runs
         self._bucket_from = 0.0  # when that began
         self._stamps = 0
+        self._recent: deque[float] = deque(maxlen=_RECENT)  # how late the last stamps were, by the line
         self._first: tuple[int, int] | None = None
         self._line = _Line()
         if self._known is not None:
@@ -100,8 +102,11 @@ class SampleClock:
         x, late = self._point(index, t_ns)
         over = late - self._line.at(x)
         self._stamps += 1
-        if self._stamps > _TRUSTED and -over > max(_SLIP_NS, 2 * self._error(x)):
-            return self._slip(index, t_ns, 0.0)
+        self._recent.append(over)
+        if self._stamps > _TRUSTED and -over > max(_SLIP_NS, 2 * self._usual_error(x)):
+            if max(self._recent) < -_SLIP_NS:
+                return self._slip(index, t_ns, 0.0)
+            return 0  # one alone is wrong itself
         self._line.at_ns += min(0.0, over)
         if self._best is None:
             self._bucket_from, self._best = x, (x, late)
@@ -154,6 +159,12 @@ class SampleClock:
             line.slope_error = min(found, RATE_PPM * 1000)
 
     def _error(self, x: float) -> float:
+        """By the line; more while the last stamps agree that it is wrong: they may be the first of many."""
+        recent = self._recent
+        excess = max(0.0, min(recent) - 2.0 * self._line.spread_ns, -recent[-1]) if recent else 0.0
+        return self._usual_error(x) + excess
+
+    def _usual_error(self, x: float) -> float:
         line = self._line
         away = abs(x - line.middle_s)
         if not self._buckets or self._span() < _SLOPE_FROM_S:

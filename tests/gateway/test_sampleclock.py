@@ -160,6 +160,31 @@ def test_samples_that_the_card_lost_without_saying_so_are_found_out(lost: int) -
     assert abs(clock.time_of(position - lost)[0] - card.time_of(position)) <= MS
 
 
+@pytest.mark.parametrize("kind", STAMPS)
+def test_the_stated_error_covers_an_unsaid_loss_long_before_it_is_found_out(kind: str) -> None:
+    card, clock = Card(48_000, 20.0, 5), SampleClock(48_000, STAMPS[kind])
+    for position, t_ns in card.stamps(kind, 0, 20):
+        clock.stamp(position, t_ns)
+    uncovered = 0
+    for position, t_ns in card.stamps(kind, 20, 22):
+        clock.stamp(position - 4800, t_ns)
+        said_ns, error_ns = clock.time_of(position - 4800)
+        uncovered += abs(said_ns - card.time_of(position)) > error_ns
+    assert uncovered <= 8
+
+
+@pytest.mark.parametrize("wrong_ns", [-5_000_000, -(10**9), -START_NS], ids=["5 ms", "1 s", "zero"])
+def test_a_stamp_that_is_wrong_alone_moves_nothing(wrong_ns: int) -> None:
+    card, clock = Card(48_000, 20.0, 6), SampleClock(48_000, 300_000)
+    for n, (position, t_ns) in enumerate(card.stamps("a period at a time", 0, 25)):
+        clock.stamp(position, t_ns + (wrong_ns if n in {1000, 1003} else 0))
+        said_ns, error_ns = clock.time_of(position)
+        wrong = abs(said_ns - card.time_of(position))
+        assert wrong <= error_ns
+        assert wrong <= MS or n < SETTLED_S * 50
+    assert clock.slips == 0
+
+
 def test_samples_that_were_never_taken_restart_the_clock() -> None:
     """A card that hands out a packet twice: the position runs ahead, and stamps contradict the line."""
     card, clock = Card(48_000, 20.0, 6), SampleClock(48_000, 300_000)
