@@ -248,6 +248,8 @@ def record(
             raise AssertionError("the port ended")
         finally:
             port.close()
+            while port._last is not None and not port._last.is_over:  # only the same port would wait for that
+                await port._news()
 
     return asyncio.run(first())
 
