@@ -20,7 +20,7 @@ from gateway.findings import Findings, SiteErrors
 from gateway.link import socket_path
 from gateway.plan import Plan, PortPlan, SensorPlan, SpoolPlan
 from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found, nearest, unknown
-from gateway.ports.url import SCHEMES, parse_port, port_schemes
+from gateway.ports.url import SCHEMES, parse_port, port_schemes, spelt
 from gateway.reading import SENSOR_NAME
 from gateway.spool import SEGMENT_BYTES
 from gateway.stagelist import StageList
@@ -242,7 +242,7 @@ class _Site:
     def _checked_url(self, text: str, kind: str | None) -> str:
         scheme = text.partition(":")[0]
         if scheme not in SCHEMES:
-            raise ConfigError(f"port {text!r} begins with no known scheme{nearest(scheme, SCHEMES)}")
+            raise ConfigError(f"port {spelt(text)} begins with no known scheme{nearest(scheme, SCHEMES)}")
         url = parse_port(text)
         if kind is not None and scheme not in port_schemes(kind):
             ways = ", ".join(f"{each}:..." for each in port_schemes(kind)[:-1])

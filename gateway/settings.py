@@ -69,8 +69,10 @@ def build_settings(settings_type: type[T], plain: Mapping[str, Any]) -> T:
     try:
         return settings_type(**arguments)
     except (TypeError, ValueError) as error:
+        kept = [plain[name] for name in sorted(secret_names(settings_type)) if plain.get(name)]
+        look = f", or look into {' and '.join(kept)}" if kept else ""
         raise ConfigError(
-            f"the plan does not fit {settings_type.__name__} ({error}); compile it again"
+            f"the plan does not fit {settings_type.__name__} ({error}); compile it again{look}"
         ) from None
 
 

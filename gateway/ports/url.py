@@ -25,7 +25,10 @@ _CARD: Final = re.compile(r"card/[A-Za-z_][A-Za-z0-9_]*(,[0-9]{1,3})?")
 _BY_PATH: Final = re.compile(r"path/[^/]+")
 _BLE: Final = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}|hci[0-9]{1,3}")
 _RTSP: Final = re.compile(r"//(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[!-~]*)?")
-_TELLTALE: Final = re.compile(r"passw|pwd|secret|token", re.IGNORECASE)
+# How cameras name a login in a URL; `pass` alone may be a place: /underpass
+_TELLTALE: Final = re.compile(
+    r"passw|pwd|secret|token|(^|[^a-z])(pass|pw|psw|auth|key|user|usr|username|login)=", re.IGNORECASE
+)
 _WANDERING: Final = re.compile(r"(/dev/)?tty(USB|ACM)[0-9]+")
 
 
@@ -67,7 +70,8 @@ def parse_port(text: str) -> PortUrl:
     """Take a port's URL apart and check it. Raises ConfigError saying how to write it."""
     scheme, colon, rest = text.partition(":")
     if not colon or scheme not in SCHEMES:
-        raise ConfigError(f"port {text!r} does not begin with one of {', '.join(s + ':' for s in SCHEMES)}")
+        ways = ", ".join(s + ":" for s in SCHEMES)
+        raise ConfigError(f"port {spelt(text)} does not begin with one of {ways}")
     if scheme == "serial" and "?" in rest:
         raise ConfigError(f"port {text!r}: a serial port takes no options; its driver sets the line")
     options: dict[str, str] = {}
@@ -85,6 +89,11 @@ def parse_port(text: str) -> PortUrl:
     else:
         _CHECKS[scheme](text, place)
     return url
+
+
+def spelt(text: str) -> str:
+    """A port of no known scheme for an error text; not as it is written, where a login may be in it."""
+    return "with a login in it" if "@" in text or _TELLTALE.search(text) else repr(text)
 
 
 def port_schemes(kind: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from gateway.plugins import DRIVERS, STAGES, collect, find, found
 from gateway.schema import site_schema
 from gateway.settings import build_settings
 from gateway.validate import Checked, check_settings
+from gateway_drivers.bthome import BthomeSettings
 
 GOOD = """
 from dataclasses import dataclass
@@ -276,6 +277,13 @@ def test_a_secret_that_cannot_be_read_is_a_plain_error(reference, text):
 def test_a_plan_of_another_version_of_a_driver_is_a_plain_error():
     with pytest.raises(ConfigError, match=r"the plan does not fit Everything .*; compile it again"):
         build_settings(Everything, {"volume": 3})
+
+
+def test_a_secret_that_does_not_fit_is_looked_for_where_it_is_kept(monkeypatch):
+    monkeypatch.setenv("BINDKEY", "not hex digits")
+    with pytest.raises(ConfigError, match=r"32 hex digits\).* look into env:BINDKEY") as caught:
+        build_settings(BthomeSettings, {"address": "A4:C1:38:00:00:01", "bindkey": "env:BINDKEY"})
+    assert "not hex digits" not in str(caught.value)
 
 
 def test_the_schema_knows_every_driver_and_stage(packages, capsys):

@@ -29,6 +29,27 @@ def test_a_port_is_taken_apart(text: str, expected: PortUrl) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp://cam/s?usr=admin&pass=hunter2",
+        "rtsp://cam/s?channel=1&pw=hunter2",
+        "rtsp://cam/user=admin_pass=hunter2_channel=1",
+        "rtsp://cam/s?auth=hunter2",
+        "rtsps://admin:hunter2@cam/s",
+        "RTSP://admin:hunter2@cam/s",
+    ],
+)
+def test_no_login_in_a_port_and_no_error_repeats_it(text: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_port(text)
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_camera_at_an_underpass_has_a_login_nowhere() -> None:
+    assert parse_port("rtsp://cam/underpass?monkey=1").place == "//cam/underpass?monkey=1"
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("/dev/ttyUSB0", "does not begin with"),
