@@ -49,8 +49,9 @@ class GpioPort:
     """One chip with the lines of its sensors. See `gateway.ports.Port`.
 
     Counters: `edges`, `lost_edges`, `held_edges` (an inactive pause shorter than `hold_ms`, both ends
-    left out), `disagreements` (an output whose read-back says otherwise), `unsafe_closes` (the safe
-    level could not be set because the chip was gone).
+    left out), `dropped_edges` (not fetched when the port closed), `disagreements` (an output whose
+    read-back says otherwise), `unsafe_closes` (the safe level could not be set because the chip was gone),
+    `unwatched` (the kernel had no inotify left, so the chip is looked for every ten seconds).
     """
 
     patient = False
