@@ -25,7 +25,8 @@ class Unsealer:
     run before came in between. One packet played back never passes, nor does a series while the sensor
     itself is heard; a series recorded after a change of battery and played back while the sensor is silent
     would pass, and can be told from a real one by nothing that is in it. The first packet of all is
-    believed: nothing is known before it.
+    believed: nothing is known before it. So a sensor whose battery was changed while `RESTART_BELOW`
+    of its packets or more went unheard is refused, as bad frames, until its worker is started again.
     """
 
     def __init__(self, key: bytes, address: str) -> None:
