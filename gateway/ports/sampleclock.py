@@ -196,13 +196,17 @@ class SampleClock:
 
 
 def hull_slope(points: Sequence[Point], middle: float) -> float:
-    """Slope of the lower convex hull's edge at `middle`. Two points at least, in order of x."""
+    """Slope of the lower convex hull's edge at `middle`, the last edge beyond it.
+
+    Two points at least, in order of x.
+    """
     hull: list[Point] = []
     for x, y in points:
         while len(hull) > 1 and _turns_down(hull[-2], hull[-1], (x, y)):
             hull.pop()
         hull.append((x, y))
-    left, right = next(((a, b) for a, b in pairwise(hull) if b[0] >= middle))
+    last = (hull[-2], hull[-1])
+    left, right = next(((a, b) for a, b in pairwise(hull) if b[0] >= middle), last)
     return (right[1] - left[1]) / (right[0] - left[0])
 
 

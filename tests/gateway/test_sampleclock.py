@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.ports.sampleclock import SampleClock, hull_slope
@@ -214,6 +214,7 @@ def test_index_at_is_the_inverse_of_time_of(ppm: float, ahead: int) -> None:
     ),
     st.floats(0.0, 1.0),
 )
+@example([(1.8030534254149213, 0.0), (5.0, 0.0), (10.0, 0.0), (1.01, 0.0)], 1.0)  # its end, after rounding
 def test_the_hulls_edge_lies_under_every_point(steps: list[tuple[float, float]], where: float) -> None:
     x, points = 0.0, []
     for step, y in steps:
