@@ -52,6 +52,8 @@ class V4l2Port:
         self._changed = False
         self._has_given = False  # a whole picture, since it was started
         self._heard_s = 0.0
+        self._last_ns = 0  # stamp of the newest picture
+        self._changed_ns = 0  # the same, when the format changed; until a picture of the new one came
         self._alarm: asyncio.TimerHandle | None = None
         self.counters: Counter[str] = Counter()
 
@@ -62,6 +64,7 @@ class V4l2Port:
         self._begin(find_camera(self._place))
         self._unwatch_dev()
         self._plugged.clear()
+        self._changed_ns = 0
 
     async def frames(self) -> AsyncGenerator[tuple[int, Image], None]:
         """(t_ns, image): the time is the kernel's stamp of the picture."""
@@ -75,6 +78,7 @@ class V4l2Port:
                     raise PortGone(f"camera {self._place} sends pictures of another size than it says")
                 self._end()
                 self._begin(find_camera(self._place))
+                self._changed_ns = self._last_ns
                 continue
             if self._gone is not None or self._stream is None:
                 raise PortGone(self._gone or "the port was closed")
@@ -166,6 +170,11 @@ class V4l2Port:
                 self._changed = True
                 return True
         t_ns = self._book.time_ns(taken.flags, taken.stamp_ns, now_ns)
+        if self._changed_ns:  # numbers began anew: what was missed is known by the time that it took
+            missed = round((t_ns - self._changed_ns) * mode.fps / _SECOND) - 1
+            self.counters["dropped_frames"] += max(0, missed)
+            self._changed_ns = 0
+        self._last_ns = t_ns
         if len(self._images) == WAITING_MAX:
             self._images.popleft()
             self.counters["given_up_frames"] += 1

@@ -187,11 +187,19 @@ def test_a_new_picture_size_on_the_cable_is_followed(plug: Plug, note: Note) -> 
 
     async def test() -> None:
         async with opened(camera, HdmiWatcher) as port:
-            assert {image.width for image in await take(port, 3)} == {640}
+            before = await take(port, 3)
+            assert {image.width for image in before} == {640}
+            counted = port.counters["dropped_frames"]
             changed_ns = time.monotonic_ns()
             camera.change_signal(wide=True)
+            last_ns = before[-1].t_ns
             while (image := (await take(port, 1))[0]).width != 720:
-                pass
+                last_ns = image.t_ns
+            rate = float(port.mode.rpartition(" at ")[2].removesuffix("/s"))
+            missed = (image.t_ns - last_ns) * rate / 1e9 - 1
+            counted = port.counters["dropped_frames"] - counted
+            note(f"{missed:.1f} pictures went by meanwhile, {counted} counted")
+            assert missed - 1 <= counted <= missed + 2
             note(f"first picture of the new size after {(image.t_ns - changed_ns) / 1e6:.0f} ms")
             assert len(image.pixels) == 720 * 480 * 2
             assert port.counters["format_changes"] == 1
