@@ -187,6 +187,7 @@ def chaos(seed: int, emulators: Mapping[str, object], seconds: float) -> list[St
     """A script drawn by chance: about a fault a second, none longer than three, all over when time is.
 
     The same seed and the same emulators give the same script. `print(*steps, sep="\\n")` is its text.
+    Raises FaultError if no fault can be drawn for any of them: a test would else pass of nothing.
     """
     chance = random.Random(seed)
     steps: list[Step] = []
@@ -195,7 +196,12 @@ def chaos(seed: int, emulators: Mapping[str, object], seconds: float) -> list[St
     choices = [
         (name, v) for name in sorted(emulators) for v in verbs_of(emulators[name]) if v not in _NOT_CHAOS
     ]
-    while choices:
+    if not choices:
+        raise FaultError(
+            f"chaos has nothing to do: {', '.join(sorted(emulators)) or 'nobody'} has no fault verb that "
+            "may be drawn (a rig's never are: skip the test where bench.is_emulated is False)"
+        )
+    while True:
         at_s = round(at_s + chance.uniform(0.2, 1.8), 2)
         name, verb = chance.choice(choices)
         spec = VERBS[verb]
@@ -237,6 +243,8 @@ def _amount(verb: str, spec: Verb, text: str, unit: str) -> float:
         raise FaultError(f"the amount of {verb} is in {spec.unit}, not {unit}")
     if amount < 0 and verb != "clock_step":
         raise FaultError(f"the amount of {verb} is not below 0")
+    if spec.unit == "%" and amount > 100:
+        raise FaultError(f"the amount of {verb} is not above 100 %")
     if spec.whole and amount != int(amount):
         raise FaultError(f"the amount of {verb} is a whole number of {spec.unit}")
     return amount

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway_hil.benches.real import RigSensor
 from gateway_hil.emulators import Gnss, RelayLamp, Sds011
 from gateway_hil.faults import (
     VERBS,
@@ -129,6 +130,7 @@ def test_what_lasts_is_undone_if_the_play_is_broken_off(toy: Toy) -> None:
         ("at 1 s: unplug toy 3 bytes", "takes no amount"),
         ("at 1 s: garbage toy for 3 s", "over at once"),
         ("at 1 s: garbage toy -3 bytes", "not below 0"),
+        ("at 1 s: dropout toy 200 %", "not above 100 %"),
         ("at -1 s: unplug toy", "forward"),
         ("at 1 s: stall toy for 0 s", "forward"),
         ("at 1 parsec: stall toy", "no unit of time; there are ms, s, min"),
@@ -183,6 +185,11 @@ def test_chaos_uses_every_verb_of_every_emulator() -> None:
     assert {(step.name, step.verb) for step in steps} == {
         (name, verb) for name, verb in wanted if verb not in {"replug", "clock_step"}
     }
+
+
+def test_chaos_without_a_verb_is_an_error_and_no_empty_script() -> None:
+    with pytest.raises(FaultError, match="nothing to do: gps has no fault verb"):
+        chaos(1, {"gps": RigSensor("gps", {"port": "serial:/dev/ttyS0", "unplug": "true"})}, 10)
 
 
 step_amounts = {
