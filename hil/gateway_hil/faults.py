@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.errors import GatewayError
@@ -52,7 +53,7 @@ VERBS: Final[dict[str, Verb]] = {
     "bounce": Verb("times", (1, 20), whole=True),
     "dropout": Verb("%", (1, 20), ("dropout", 0.0), scale=1e-2),
     "clock_step": Verb("s", (-3600, 3600)),
-    "link_loss": Verb("%", (1, 30), ("link_loss", 0.0), scale=1e-2),
+    "link_loss": Verb(undo=("link_loss", False)),
 }
 _SECONDS: Final = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "days": 86_400.0, "weeks": 604_800.0}
 _NUMBER: Final = r"(-?\d{1,9}(?:\.\d{1,3})?)"
@@ -259,15 +260,23 @@ def _seconds(text: str, unit: str) -> float:
 def _check(step: Step, emulators: Mapping[str, object]) -> None:
     if step.name not in emulators:
         raise FaultError(f"there is no emulator {step.name!r}; there are {', '.join(sorted(emulators))}")
-    getattr(emulators[step.name], step.verb)
+    method = getattr(emulators[step.name], step.verb)
+    try:
+        signature(method).bind(*_words(step))
+    except TypeError:
+        unit = VERBS[step.verb].unit
+        raise FaultError(f"{step.verb} {step.name} needs an amount in {unit}") from None
+
+
+def _words(step: Step) -> list[float]:
+    if step.amount is None:
+        return []
+    spec = VERBS[step.verb]
+    return [int(step.amount) if spec.whole else step.amount * spec.scale]
 
 
 def _do(step: Step, emulator: Any) -> None:
-    spec = VERBS[step.verb]
-    words: list[float] = []
-    if step.amount is not None:
-        words.append(int(step.amount) if spec.whole else step.amount * spec.scale)
-    getattr(emulator, step.verb)(*words)
+    getattr(emulator, step.verb)(*_words(step))
 
 
 def _undo(step: Step, emulator: Any) -> None:
