@@ -79,13 +79,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     bench = item.config.stash[_BENCH]
     item.user_properties.append(("bench", bench.name))
     item.user_properties.append(("seed", str(bench.seed)))
+    wrong = ""
     try:
         for mark in item.iter_markers("needs"):
             bench.need(*mark.args)
     except CannotHere as error:
         pytest.skip(str(error))
     except ConfigError as error:
-        pytest.fail(str(error), pytrace=False)
+        wrong = str(error)
+    if wrong:
+        pytest.fail(wrong, pytrace=False)  # out here: one line, without the error that it came from
 
 
 @pytest.hookimpl(wrapper=True)
