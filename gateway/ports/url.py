@@ -159,7 +159,8 @@ def _check_gpio(text: str, place: str) -> None:
         )
     if "/" in place or not place.isprintable() or place != place.strip():
         raise ConfigError(
-            f"port {text!r}: write gpio:LABEL with the label of a chip, as `gateway scan` has it"
+            f"port {text!r}: write gpio:LABEL with the label of a chip, as `gateway scan` has it; "
+            "the line is the sensor's setting `line`"
         )
 
 

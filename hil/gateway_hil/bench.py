@@ -16,7 +16,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, Self
 
-from gateway.errors import GatewayError
+from gateway.errors import ConfigError, GatewayError
 
 
 class Capability(StrEnum):
@@ -77,8 +77,13 @@ class Bench:
         return f"the bench {self.name} has no {capability}"
 
     def need(self, *capabilities: str) -> None:
-        """Raises CannotHere, with the reason, for the first capability that is missing."""
+        """Raises CannotHere, with the reason, for the first capability that is missing.
+
+        Raises ConfigError for one that no bench can have.
+        """
         for name in capabilities:
+            if name not in set(Capability):
+                raise ConfigError(f"no bench has a capability {name!r}; there are {', '.join(Capability)}")
             if Capability(name) not in self.capabilities:
                 raise CannotHere(self.why_not(name))
 

@@ -23,7 +23,7 @@ from gateway.compile import compiled
 from gateway.linkserver import LinkServer, Peer
 from gateway.plan import Plan
 from gateway.process import child_environment
-from gateway.reading import Lane
+from gateway.reading import HealthCode, Lane
 from gateway.records import Item, unpack_record
 
 _STOP_WITHIN_S: Final = 10.0
@@ -132,6 +132,11 @@ class Box:
 
         `within_s` is scaled by the bench's slowness. Fails with `what`, and the log's end, when it is over.
         """
+        if self.plan is None:
+            raise AssertionError(f"waiting for {what}, but the box was not started: box.start(tables)")
+        sensors = [entry.name for entry in self.plan.sensors]
+        if sensor is not None and sensor not in sensors:
+            raise AssertionError(f"the site has no sensor {sensor!r}; it has {', '.join(sensors)}")
         deadline = time.monotonic() + within_s * self.slowness
         with self._changed:
             while not enough(found := self.records(sensor, kind, since_ns=since_ns)):
@@ -152,6 +157,9 @@ class Box:
 
     def health(self, sensor: str, code: str, within_s: float = 10.0, *, since_ns: int = 0) -> Seen:
         """The first health record with this code since a moment; waits for it."""
+        codes = [known.name.lower() for known in HealthCode]
+        if code not in codes:
+            raise AssertionError(f"no health record says {code!r}; there are {', '.join(codes)}")
 
         def said(records: list[Seen]) -> bool:
             return any(r.body["code"] == code for r in records)

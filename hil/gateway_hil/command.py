@@ -17,7 +17,12 @@ class Hil:
         """Two verbs: run (one bench) and ladder (all that a build machine can have)."""
         verbs = parser.add_subparsers(dest="verb", required=True)
         run = verbs.add_parser("run", help="run tests on one bench")
-        run.add_argument("--bench", choices=("local", "uml", "qemu", "real"), default="local")
+        run.add_argument(
+            "--bench",
+            choices=("local", "uml", "qemu", "real"),
+            default="local",
+            help="where (default: local)",
+        )
         run.add_argument(
             "--rig", type=Path, metavar="FILE", help="what hardware there is, for the bench real"
         )

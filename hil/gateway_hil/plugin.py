@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from gateway.errors import ConfigError
 from gateway_hil.bench import Bench, CannotHere, Capability
 from gateway_hil.benches import NAMES, open_bench
 from gateway_hil.box import Box
@@ -45,12 +46,17 @@ def pytest_configure(config: pytest.Config) -> None:
     seed = config.getoption("--seed")
     if seed is None:
         seed = random.SystemRandom().getrandbits(31)
-    config.stash[_BENCH] = open_bench(
-        config.getoption("--bench"),
-        seed=seed,
-        rig=config.getoption("--rig"),
-        time_travel=config.getoption("--time-travel"),
-    )
+    # An emulator that dies would else be a warning beside a green test.
+    config.addinivalue_line("filterwarnings", "error::pytest.PytestUnhandledThreadExceptionWarning")
+    try:
+        config.stash[_BENCH] = open_bench(
+            config.getoption("--bench"),
+            seed=seed,
+            rig=config.getoption("--rig"),
+            time_travel=config.getoption("--time-travel"),
+        )
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from None
     config.stash[_NOTES] = []
 
 
@@ -73,11 +79,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     bench = item.config.stash[_BENCH]
     item.user_properties.append(("bench", bench.name))
     item.user_properties.append(("seed", str(bench.seed)))
+    wrong = ""
     try:
         for mark in item.iter_markers("needs"):
             bench.need(*mark.args)
     except CannotHere as error:
         pytest.skip(str(error))
+    except ConfigError as error:
+        wrong = str(error)
+    if wrong:
+        pytest.fail(wrong, pytrace=False)  # out here: one line, without the error that it came from
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.errors import ConfigError
+from gateway_hil.benches.real import read_rig
 from gateway_hil.engines import (
     GUEST_OUT,
     NO_RESULT,
@@ -82,6 +83,8 @@ def climb(rung: Rung, line: Callable[[str], None], say: Callable[[str], None]) -
         )
     if rung.rig is not None and rung.bench != "real":
         raise ConfigError("--rig goes with --bench real")
+    if rung.bench == "real":
+        read_rig(rung.rig)  # what is wrong with it is said before pytest starts
     seed = random.SystemRandom().getrandbits(31) if rung.seed is None else rung.seed
     folder = project_folder()
     paths = [_resolved(path) for path in rung.paths] or [str(ladder_folder(folder))]

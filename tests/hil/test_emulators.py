@@ -303,6 +303,30 @@ def test_a_script_that_is_wrong_is_said_before_anything_starts(
     assert not os.path.lexists(tmp_path / "gps0")
 
 
+def test_an_emulator_of_ones_own_is_named_by_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "faults").write_text("at 2 s: bounce gnss 3 times\n")
+    mine = "gateway_hil.emulators.gnss:Gnss"
+    assert main([mine, "--link", str(tmp_path / "gps0"), "--faults", str(tmp_path / "faults")]) == 1
+    assert "line 1: Gnss has no bounce" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("no_such_module:Vane", "no emulator no_such_module:Vane: No module named"),
+        ("gateway_hil.emulators:Vane", "no emulator gateway_hil.emulators:Vane: module"),
+        ("json:JSONDecoder", "json:JSONDecoder is no class derived from SerialEmulator"),
+    ],
+)
+def test_an_emulator_that_is_not_there_is_said(
+    place: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([place]) == 1
+    assert said in capsys.readouterr().err
+
+
 def test_who_calls_the_program_and_goes_on_can_still_be_terminated(tmp_path: Path) -> None:
     (tmp_path / "port").write_text("precious")
     assert main(["sds011", "--link", str(tmp_path / "port")]) == 1

@@ -1,11 +1,16 @@
 """Fault verbs, their scripts and chaos, in a virtual time: nothing here waits."""
 
+from importlib import import_module
+from inspect import signature
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway_hil import emulators
+from gateway_hil.benches.real import RigSensor
 from gateway_hil.emulators import Gnss, RelayLamp, Sds011
 from gateway_hil.faults import (
     VERBS,
@@ -18,6 +23,7 @@ from gateway_hil.faults import (
     play,
     verbs_of,
 )
+from gateway_hil.linkemulator import LinkEmulator
 
 
 class Clock:
@@ -129,6 +135,9 @@ def test_what_lasts_is_undone_if_the_play_is_broken_off(toy: Toy) -> None:
         ("at 1 s: unplug toy 3 bytes", "takes no amount"),
         ("at 1 s: garbage toy for 3 s", "over at once"),
         ("at 1 s: garbage toy -3 bytes", "not below 0"),
+        ("at 1 s: dropout toy 200 %", "not above 100 %"),
+        ("at 1 s: clock_step toy", "clock_step toy needs an amount in s"),
+        ("at 1 s: stall toy 5 %", "takes no amount"),
         ("at -1 s: unplug toy", "forward"),
         ("at 1 s: stall toy for 0 s", "forward"),
         ("at 1 parsec: stall toy", "no unit of time; there are ms, s, min"),
@@ -185,6 +194,36 @@ def test_chaos_uses_every_verb_of_every_emulator() -> None:
     }
 
 
+def test_chaos_without_a_verb_is_an_error_and_no_empty_script() -> None:
+    with pytest.raises(FaultError, match="nothing to do: gps has no fault verb"):
+        chaos(1, {"gps": RigSensor("gps", {"port": "serial:/dev/ttyS0", "unplug": "true"})}, 10)
+
+
+def every_kind() -> list[type]:
+    """Every class of an emulator that has fault verbs, by its module."""
+    found: set[type] = {LinkEmulator}
+    for module in iter_modules(emulators.__path__, "gateway_hil.emulators."):
+        if not module.name.endswith("__main__"):
+            found |= {
+                kind
+                for kind in vars(import_module(module.name)).values()
+                if isinstance(kind, type)
+                and kind.__module__ == module.name
+                and any(verb in vars(kind) for verb in VERBS)
+            }
+    return sorted(found, key=lambda kind: kind.__qualname__)
+
+
+@pytest.mark.parametrize("kind", every_kind())
+def test_a_verb_takes_what_scripts_give_it(kind: type) -> None:
+    for verb, spec in VERBS.items():
+        if hasattr(kind, verb):
+            signature(getattr(kind, verb)).bind(None, *([1.0] if spec.unit else []))
+        if hasattr(kind, verb) and spec.undo:
+            undo, *words = spec.undo
+            signature(getattr(kind, undo)).bind(None, *words)
+
+
 step_amounts = {
     "garbage": st.integers(0, 10**6),
     "drip": st.integers(0, 5000).map(lambda n: n / 1000),
@@ -192,7 +231,6 @@ step_amounts = {
     "bounce": st.integers(1, 50),
     "dropout": st.integers(0, 1000).map(lambda n: n / 10),
     "clock_step": st.integers(-(10**8), 10**8),
-    "link_loss": st.integers(0, 100),
 }
 
 

@@ -53,7 +53,7 @@ def test_the_readmes_test_runs_on_the_local_bench(folder: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"a reading \d\.\d\d s after the unplug was seen", done.stdout)
-    assert 'tests="2"' in (folder / "out/junit.xml").read_text()
+    assert 'tests="3"' in (folder / "out/junit.xml").read_text()
 
 
 def test_the_readmes_rig_is_a_rig(folder: Path) -> None:

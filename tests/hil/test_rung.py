@@ -22,6 +22,35 @@ def test_{name}():
     assert {holds}
 """
 
+DIES = """
+import time
+from gateway_hil.emulators import Sds011
+
+class Broken(Sds011):
+    def packet(self):
+        raise RuntimeError("boom")
+
+def test_it(plug):
+    dust = plug(Broken)
+    with open(dust.path, "rb", buffering=0):
+        while dust._thread.is_alive():
+            time.sleep(0.01)
+"""
+
+IN_VAIN = """
+import pytest
+from gateway_hil.emulators import Sds011
+
+def test_it(plug, box):
+    with pytest.raises(AssertionError, match="was not started"):
+        box.first_reading("dust", within_s=100)
+    box.start(f'[sensor.dust]\\ndriver = "sds011"\\nport = "{plug(Sds011).port}"')
+    with pytest.raises(AssertionError, match="no sensor 'dst'; it has dust"):
+        box.first_reading("dst", within_s=100)
+    with pytest.raises(AssertionError, match="no health record says 'silent'; there are deaf, port_gone"):
+        box.health("dust", "silent", within_s=100)
+"""
+
 
 @pytest.fixture
 def ladder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -67,6 +96,27 @@ class TestLocal:
         assert result.status == 99
         assert "no report" in result.why
 
+    def test_an_emulator_that_dies_fails_its_test(self, ladder: Path, tmp_path: Path) -> None:
+        (ladder / "test_it.py").write_text(DIES)
+        result = climb(Rung(bench="local", out=tmp_path / "out"), lambda line: None, lambda text: None)
+        assert result.status == 1
+        assert "boom" in (tmp_path / "out" / "console.log").read_text()
+
+    def test_an_unknown_capability_fails_and_says_which_there_are(self, ladder: Path, tmp_path: Path) -> None:
+        text = 'import pytest\n\n@pytest.mark.needs("usbserial")\ndef test_it():\n    pass\n'
+        (ladder / "test_it.py").write_text(text)
+        result = climb(Rung(bench="local", out=tmp_path / "out"), lambda line: None, lambda text: None)
+        assert result.status == 1
+        said = (tmp_path / "out" / "console.log").read_text()
+        assert "no bench has a capability 'usbserial'; there are serial, usb-serial" in said
+        assert "During handling" not in said
+
+    def test_waiting_for_what_cannot_come_fails_at_once(self, ladder: Path, tmp_path: Path) -> None:
+        (ladder / "test_it.py").write_text(IN_VAIN)
+        result = climb(Rung(bench="local", out=tmp_path / "out"), lambda line: None, lambda text: None)
+        assert result.report is not None
+        assert [test.outcome for test in result.report.tests] == ["passed"]
+
     def test_one_test_can_be_named_from_any_folder(
         self, ladder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -84,6 +134,8 @@ class TestRefused:
         [
             (Rung(bench="qemu", time_travel=True), "cannot skip idle time"),
             (Rung(bench="uml", rig=Path("rig.toml")), "--rig goes with"),
+            (Rung(bench="real"), "the bench real needs a rig"),
+            (Rung(bench="real", rig=Path("no.toml")), "cannot read the rig no.toml"),
             (Rung(bench="local", paths=("nowhere/test_it.py",)), "there is no nowhere/test_it.py"),
         ],
     )

@@ -17,12 +17,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, GatewayError
 from gateway.ports.url import parse_port
 from gateway_hil.bench import Bench, CannotHere, Capability
 
 _COMMAND_WITHIN_S: Final = 30.0
 _VERB: Final = re.compile(r"[a-z_]+")
+
+
+class RigError(GatewayError):
+    """A command of the rig that could not be run, or failed: the test says nothing about the sensor."""
 
 
 class RigSensor:
@@ -51,7 +55,10 @@ class RigSensor:
 
         def run(*words: object) -> None:
             command = [*shlex.split(self._commands[verb]), *map(str, words)]
-            subprocess.run(command, check=True, timeout=_COMMAND_WITHIN_S)
+            try:
+                subprocess.run(command, check=True, timeout=_COMMAND_WITHIN_S)
+            except (OSError, subprocess.SubprocessError) as error:
+                raise RigError(f"{self.name}: the rig's command for `{verb}` failed: {error}") from None
 
         return run
 
@@ -64,9 +71,8 @@ class RealBench(Bench):
 
     def __init__(self, seed: int, rig: Path | None) -> None:
         super().__init__(seed)
-        if rig is None:
-            raise ConfigError("the bench real needs a rig: --rig FILE (hil/README.md shows one)")
         self._sensors = read_rig(rig)
+        assert rig is not None
         self._rig = rig
         capabilities = {Capability(described["capability"]) for described in self._sensors.values()}
         if Capability.USB_SERIAL in capabilities:
@@ -86,8 +92,10 @@ class RealBench(Bench):
         return RigSensor(name, self._sensors[name])
 
 
-def read_rig(path: Path) -> dict[str, dict[str, str]]:
-    """What a rig file lists, by name. Raises ConfigError saying what is wrong with it."""
+def read_rig(path: Path | None) -> dict[str, dict[str, str]]:
+    """What a rig file lists, by name. Raises ConfigError saying what is wrong, or that none is given."""
+    if path is None:
+        raise ConfigError("the bench real needs a rig: --rig FILE (hil/README.md shows one)")
     try:
         with path.open("rb") as file:
             plain = tomllib.load(file)
@@ -105,10 +113,15 @@ def read_rig(path: Path) -> dict[str, dict[str, str]]:
         if missing:
             raise ConfigError(f"{' and '.join(sorted(missing))} must be given", where)
         if described["capability"] not in set(Capability):
-            raise ConfigError(f"capability is one of {', '.join(Capability)}", where)
+            raise ConfigError(
+                f"no capability {described['capability']!r}; one of {', '.join(Capability)}", where
+            )
         odd = [key for key in described if not _VERB.fullmatch(key)]
         if odd:
-            raise ConfigError(f"{odd[0]!r} is no fault verb", where)
-        parse_port(described["port"])
+            raise ConfigError(f"{odd[0]!r} is no name of a method, such as unplug", where)
+        try:
+            parse_port(described["port"])
+        except ConfigError as error:
+            raise ConfigError(str(error), where) from None
     sensors: dict[str, dict[str, str]] = plain["sensor"]
     return sensors

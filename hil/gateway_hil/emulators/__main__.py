@@ -1,6 +1,10 @@
-"""An emulated device in a terminal of its own: `python -m gateway_hil.emulators gnss --link /tmp/gps0`."""
+"""An emulated device in a terminal of its own: `python -m gateway_hil.emulators gnss --link /tmp/gps0`.
+
+One of yours is named like wv7_emulator:Wv7.
+"""
 
 import argparse
+import importlib
 import signal
 import sys
 import threading
@@ -15,7 +19,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one emulator until Ctrl-C, or write a capture of BTHome thermometers and end."""
     parser = argparse.ArgumentParser(prog="python -m gateway_hil.emulators", description=__doc__)
     kinds = parser.add_subparsers(dest="emulator", required=True)
-    for name, kind in SERIAL.items():
+    first = next(iter(sys.argv[1:] if arguments is None else arguments), "")
+    try:
+        serial = SERIAL | ({first: _loaded(first)} if ":" in first else {})
+    except LookupError as error:
+        print(f"{parser.prog}: {error.args[0]}", file=sys.stderr)
+        return 1
+    for name, kind in serial.items():
         one = kinds.add_parser(name, help=_summary(kind))
         one.add_argument(
             "--link", type=Path, help="where to offer the serial port (default: a temporary path)"
@@ -23,7 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
         one.add_argument("--every-s", type=float, help="pause between packets in seconds")
         one.add_argument("--seed", type=int, default=0, help="makes every draw of chance repeatable")
         one.add_argument(
-            "--faults", type=Path, metavar="FILE", help=f"a script such as `at 12 s: unplug {name} for 3 s`"
+            "--faults",
+            type=Path,
+            metavar="FILE",
+            help=f"a script such as `at 12 s: unplug {_in_script(name)} for 3 s`",
         )
         if kind is Gnss:
             one.add_argument("--log", type=Path, help="play this log of NMEA sentences over and over")
@@ -38,10 +51,27 @@ def main(arguments: list[str] | None = None) -> int:
             sensors = [BthomeThermometer(address, seed=n) for n, address in enumerate(addresses)]
             write_capture(chosen.file, chosen.seconds, sensors)
             return 0
-        return _serve(chosen)
+        return _serve(chosen, serial[chosen.emulator])
     except (OSError, ValueError, FaultError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+
+
+def _loaded(place: str) -> type[SerialEmulator]:
+    """The class at module:Class. Raises LookupError if there is none, or it is no serial emulator."""
+    module, _, name = place.partition(":")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise LookupError(f"there is no emulator {place}: {error}") from None
+    if isinstance(kind, type) and issubclass(kind, SerialEmulator):
+        return kind
+    raise LookupError(f"{place} is no class derived from SerialEmulator")
+
+
+def _in_script(name: str) -> str:
+    """What a fault script calls an emulator: yours by its class in lower case, as a rig file does."""
+    return name.rpartition(":")[2].lower()
 
 
 def _summary(kind: type[SerialEmulator]) -> str:
@@ -49,14 +79,14 @@ def _summary(kind: type[SerialEmulator]) -> str:
     return (kind.__doc__ or "").partition("\n")[0].replace("%", "%%")
 
 
-def _serve(chosen: argparse.Namespace) -> int:
+def _serve(chosen: argparse.Namespace, kind: type[SerialEmulator]) -> int:
     options = {"every_s": chosen.every_s, "seed": chosen.seed}
     made = (
         GnssLog(chosen.link, log=chosen.log, **options)
         if getattr(chosen, "log", None)
-        else SERIAL[chosen.emulator](chosen.link, **options)
+        else kind(chosen.link, **options)
     )
-    emulators = {chosen.emulator: made}
+    emulators = {_in_script(chosen.emulator): made}
     steps = parse_script(chosen.faults.read_text("utf-8"), emulators) if chosen.faults else []
     stops = {signal.SIGINT, signal.SIGTERM}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # the emulator's thread inherits this

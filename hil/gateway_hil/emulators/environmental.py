@@ -68,7 +68,7 @@ class EnvironmentalSensor:
         """Stay connected, but send nothing, until `stall(False)`."""
         self._stalled = stalled
 
-    def dropout(self) -> None:
+    def hang_up(self) -> None:
         """Lose the connection once; it is on air again at once."""
         self.air.do(lambda: self.air.cut(self.address))
 

@@ -179,11 +179,12 @@ def check_config(fragment: str, config: str) -> None:
 
 def _source_version(source: Path) -> str:
     """The version of the source package; of a tarball from elsewhere, its size and date."""
-    told = subprocess.run(
-        ["dpkg-query", "-W", "-f", "${Version}", _PACKAGE], capture_output=True, text=True, check=False
-    )
-    if source == SOURCE and told.returncode == 0 and told.stdout:
-        return told.stdout
+    if source == SOURCE and shutil.which("dpkg-query"):
+        told = subprocess.run(
+            ["dpkg-query", "-W", "-f", "${Version}", _PACKAGE], capture_output=True, text=True, check=False
+        )
+        if told.returncode == 0 and told.stdout:
+            return told.stdout
     about = source.stat()
     return f"{about.st_size} {about.st_mtime_ns}"
 
