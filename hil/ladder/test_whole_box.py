@@ -28,6 +28,7 @@ WAKEUPS_S: Final = {
 
 SCENE_S: Final = 60.0
 RATE_HZ: Final = 16_000
+STREET: Final = 1  # the demo's; how well the model hears in other streets is tests/models' question
 LIVE_SLOWNESS: Final = 4.0  # beyond it a model does not keep up with the sound
 
 Note = Callable[[str], None]
@@ -84,7 +85,7 @@ def test_the_demo_balances(bench: Bench, plug: Plug, note: Note, tmp_path: Path)
         pole.until(
             lambda: heard <= {r["sensor"] for r in pole.records("reading")}, 60, "all sensors heard", 1.0
         )
-        start_ns = mic.play(scene(SCENE_S, RATE_HZ, bench.seed, list(told.shots), list(told.bangs)))
+        start_ns = mic.play(scene(SCENE_S, RATE_HZ, STREET, list(told.shots), list(told.bangs)))
         Story(told, start_ns, pole, link, plugs).perform()
         door.open()
         pole.until(lambda: pole.waiting() == 0, 60, "the hub has what core kept")

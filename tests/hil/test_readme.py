@@ -52,7 +52,7 @@ def test_the_readmes_test_runs_on_the_local_bench(folder: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"a reading \d\.\d\d s after the unplug was seen", done.stdout)
+    assert re.search(r"a reading \d\.\d\d s after it was plugged in again", done.stdout)
     assert 'tests="3"' in (folder / "out/junit.xml").read_text()
 
 
