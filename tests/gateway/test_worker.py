@@ -2,8 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +11,16 @@ from line_drivers import Beacon, Lamp, Number, Packets
 from loops import in_loop, until
 from plug import Plug
 from stand_in import Core, one_port, sensor_plan
+from working import capture, working
 
 from gateway.capture import Received, read_capture, read_header
 from gateway.errors import ConfigError
-from gateway.plan import Plan, StagePlan
+from gateway.plan import StagePlan
 from gateway.progress import Progress
 from gateway.reading import Kind, Lane
 from gateway.worker import Worker
 
 THROTTLE = StagePlan("gateway.stage:Throttle", {"every": "1 h"})
-
-
-@asynccontextmanager
-async def working(plan: Plan) -> AsyncIterator[Worker]:
-    """A worker that runs until the block ends, then is stopped as by SIGTERM."""
-    stop = asyncio.Event()
-    worker = Worker(plan, plan.ports[0])
-    async with asyncio.TaskGroup() as group:
-        group.create_task(worker.run(stop, None))
-        yield worker
-        stop.set()
-
-
-def capture(folder: Path, *lines: str) -> str:
-    (folder / "bus.capture").write_text("\n".join(["# capture: 1", *lines]) + "\n")
-    return f"replay:{folder}/bus.capture?speed=max"
 
 
 @pytest.fixture

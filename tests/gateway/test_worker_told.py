@@ -1,35 +1,15 @@
 """What a worker tells late, so that it is told seldom: nothing is forgotten, and nothing counted twice."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from line_drivers import Number
 from loops import in_loop, until
 from stand_in import Core, one_port, sensor_plan
+from working import capture, working
 
-from gateway.plan import Plan
 from gateway.reading import HealthCode, Kind
-from gateway.worker import Worker
-
-
-@asynccontextmanager
-async def working(plan: Plan) -> AsyncIterator[Worker]:
-    """A worker that runs until the block ends, then is stopped as by SIGTERM."""
-    stop = asyncio.Event()
-    worker = Worker(plan, plan.ports[0])
-    async with asyncio.TaskGroup() as group:
-        group.create_task(worker.run(stop, None))
-        yield worker
-        stop.set()
-
-
-def capture(folder: Path, *lines: str) -> str:
-    (folder / "bus.capture").write_text("\n".join(["# capture: 1", *lines]) + "\n")
-    return f"replay:{folder}/bus.capture?speed=max"
 
 
 @pytest.fixture
