@@ -25,6 +25,7 @@ from gateway.plan import Plan
 from gateway.process import child_environment
 from gateway.reading import HealthCode, Lane
 from gateway.records import Item, unpack_record
+from gateway_hil.boxprocesses import processes_of
 
 _STOP_WITHIN_S: Final = 10.0
 
@@ -184,17 +185,11 @@ class Box:
     def pids(self) -> dict[int, int]:
         """The workers' process ids by port number."""
         assert self._supervisor is not None
-        found: dict[int, int] = {}
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdecimal():
-                continue
-            try:
-                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            except OSError:
-                continue
-            if "gateway.worker" in words and str(self._plan_path()) in words:
-                found[int(words[words.index(str(self._plan_path())) + 1])] = int(entry.name)
-        return found
+        return {
+            int(port): pid
+            for pid, module, port in processes_of(self._plan_path())
+            if module == "gateway.worker"
+        }
 
     def kill(self, port: int = 0, signum: signal.Signals = signal.SIGKILL) -> None:
         """Send a worker a signal."""

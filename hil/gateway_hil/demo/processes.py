@@ -15,6 +15,7 @@ from typing import Any, Final
 from gateway.errors import GatewayError
 from gateway.plan import load_plan
 from gateway.process import child_environment
+from gateway_hil.boxprocesses import processes_of
 
 GATEWAY: Final = (sys.executable, "-P", "-m", "gateway")
 _LINE_MAX: Final = 1 << 20
@@ -153,22 +154,12 @@ class Census:
             for port in load_plan(self.plan).ports:
                 names[str(port.number)] = "worker " + "+".join(s.name for s in port.sensors)
         found: dict[str, int] = {}
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdecimal():
-                continue
-            try:
-                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            except OSError:
-                continue
-            if str(self.plan) not in words:
-                continue
-            module = words[words.index("-m") + 1] if "-m" in words else ""
-            number = words[words.index(str(self.plan)) + 1]
+        for pid, module, number in processes_of(self.plan):
             name = {"gateway.core": "core", "gateway.supervisor": "supervisor"}.get(module)
             if module == "gateway.worker":
                 name = names.get(number)
             if name is not None:
-                found[name] = int(entry.name)
+                found[name] = pid
         return found
 
     def kill(self, name: str) -> None:
