@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -140,6 +141,28 @@ def test_an_ftdi_adapter_is_set_to_the_line_and_comes_back(
     note(f"FTDI: unplug seen after {seen_s * 1e3:.0f} ms, replug to first reading {healed_s:.2f} s")
     assert seen_s <= UNPLUG_SEEN_S * bench.slowness
     assert healed_s <= BACK_S * bench.slowness
+
+
+class SlowFtdiWire(FtdiWire):
+    """An adapter that takes its time to answer, so that a pulled plug leaves requests unanswered."""
+
+    def take(self, fd: int, what: int, setup: tuple[int, int, int, int, int]) -> None:
+        time.sleep(0.02)
+        super().take(fd, what, setup)
+
+
+@pytest.mark.needs("usb-ftdi")
+def test_a_plug_with_a_loose_contact_comes_to_rest(plug: Plug, box: Box, bench: Bench) -> None:
+    """Pulled in the midst of being opened and set up, again and again; what counts is how it ends."""
+    gps = plug(Gnss, wire=SlowFtdiWire(), every_s=EVERY_S, seed=bench.seed)
+    box.start(sensor("gps", "gps-nmea", gps) + "baud = 38400\n")
+    box.first_reading("gps")
+    chance = random.Random(bench.seed)
+    for _ in range(12):
+        gps.unplug()
+        gps.replug()
+        time.sleep(chance.uniform(0, 0.1))  # no event tells how far the box has come with it
+    well_after(box, ("gps",), BACK_S + 8)
 
 
 @pytest.mark.needs("usb-ftdi")

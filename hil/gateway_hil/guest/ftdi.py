@@ -9,12 +9,14 @@ divisors; FunctionFS's layout of descriptors in include/uapi/linux/usb/functionf
 """
 
 import contextlib
+import errno
 import os
 import queue
 import select
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from struct import Struct, pack
@@ -37,6 +39,11 @@ _ENABLE, _DISABLE, _SETUP = 2, 3, 4
 _DESCRIPTORS, _STRINGS = 3, 2  # magic numbers
 _FULL, _HIGH, _ALL_REQUESTS = 1, 2, 64  # flags
 _QUEUE: Final = 64
+# FunctionFS's words for: the box took its request back, was unplugged in the midst of it, or reset the bus.
+_WITHDRAWN: Final = frozenset(
+    {errno.EIDRM, errno.ESHUTDOWN, errno.ECONNRESET, errno.ESRCH, errno.EL2HLT, errno.EINTR, errno.EAGAIN}
+)
+_AGAIN_S: Final = 0.02  # after an endpoint failed
 
 
 def _descriptors() -> bytes:
@@ -182,9 +189,10 @@ class FtdiWire(NamedOnUsb):
             self._enabled.wait()
             try:
                 once()
-            except OSError:  # disabled, reset or unplugged meanwhile: wait until it is enabled again
-                if not self._stopping:
-                    self._enabled.clear()
+            except OSError:
+                # Disabled, reset or unplugged meanwhile. Only the requests' thread can tell whether it is
+                # enabled: by the time this is noticed here the plug may be in again.
+                time.sleep(_AGAIN_S)
 
     def _send(self, fd: int) -> None:
         with contextlib.suppress(queue.Empty):
@@ -201,12 +209,19 @@ class FtdiWire(NamedOnUsb):
         while not self._stopping:
             if not poll.poll(200):
                 continue
-            with contextlib.suppress(BlockingIOError):
+            try:
                 events = os.read(fd, 4 * _EVENT.size)
-                for kind, request, value, index, length, what in _EVENT.iter_unpack(events):
-                    self._event(fd, what, (kind, request, value, index, length))
+            except OSError as error:
+                _only_withdrawn(error)
+                continue
+            for kind, request, value, index, length, what in _EVENT.iter_unpack(events):
+                try:
+                    self.take(fd, what, (kind, request, value, index, length))
+                except OSError as error:
+                    _only_withdrawn(error)
 
-    def _event(self, fd: int, what: int, setup: tuple[int, int, int, int, int]) -> None:
+    def take(self, fd: int, what: int, setup: tuple[int, int, int, int, int]) -> None:
+        """Deal with one event. Raises OSError where the box took its request back meanwhile."""
         if what == _ENABLE:
             self._enabled.set()
         elif what == _DISABLE:
@@ -222,3 +237,9 @@ class FtdiWire(NamedOnUsb):
             elif request == _MODEM and value & _DTR_MASK:
                 self._has_dtr = bool(value & _DTR)
             os.read(fd, length)  # the rest of the request, often nothing, and with it our consent
+
+
+def _only_withdrawn(error: OSError) -> None:
+    """Let it pass that a request was withdrawn; raise everything else."""
+    if error.errno not in _WITHDRAWN:
+        raise error
