@@ -17,12 +17,12 @@ from gateway import toml_keys
 from gateway.driver import Driver
 from gateway.errors import ConfigError, GatewayError
 from gateway.findings import Findings, SiteErrors
+from gateway.lanes import SEGMENT_BYTES
 from gateway.link import socket_path
 from gateway.plan import Plan, PortPlan, SensorPlan, SpoolPlan
 from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found, nearest, unknown
 from gateway.ports.url import SCHEMES, parse_port, port_schemes, spelt
 from gateway.reading import SENSOR_NAME
-from gateway.spool import SEGMENT_BYTES
 from gateway.stagelist import StageList
 from gateway.validate import Checked, check_settings, shown
 from gateway.wire import TABLE_MAX

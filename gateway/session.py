@@ -17,6 +17,7 @@ from gateway.wire import (
     LANES_BY_ROLE,
     TABLES_MAX,
     Ack,
+    Command,
     Frame,
     Gap,
     Hello,
@@ -33,6 +34,7 @@ ACK_WITHIN_S: Final = 30.0  # a hub that says nothing for so long while somethin
 _EARLY: Final = 0.75  # of a heartbeat: who is awake after it pings now, so that two pings make one wake-up
 _FRAME_OVERHEAD: Final = 48  # bytes around a payload on the wire, for the credit
 _BULK_PEEK: Final = 16384
+_COMMANDS_MAX: Final = 16  # waiting to be taken; a hub sends again what has no result
 
 
 class Refused(WireError):
@@ -63,6 +65,7 @@ class Session:
         self.role = role
         self.counters: Counter[str] = Counter()
         self.welcomed = False
+        self.commands: deque[Command] = deque(maxlen=_COMMANDS_MAX)  # whoever owns the session takes them
         self._lanes = LANES_BY_ROLE[role]
         self._logs = logs
         self._epoch = epoch
@@ -93,6 +96,8 @@ class Session:
                 self._welcome(message)
             case Ack() if self.welcomed and message.session == self._session:
                 self._ack(message)
+            case Command() if self.welcomed and message.session == self._session:
+                self.commands.append(message)
             case Ping():
                 pass
             case Refusal():

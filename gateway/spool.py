@@ -6,40 +6,31 @@ and then says *kept*. A lane-0 commit therefore never waits for telemetry.
 """
 
 import logging
-import os
-import secrets
-import struct
 import threading
 import time
-import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgpack
-
 from gateway.clock import Clock
 from gateway.disk import PAGE, Disk
-from gateway.errors import SpoolError, WireError
+from gateway.errors import SpoolError
 from gateway.lane import COMMIT_MAX, LaneLog
-from gateway.log import Condition, say
+from gateway.lanes import Lanes, marks_of
+from gateway.log import Condition
 from gateway.plan import SpoolPlan
 from gateway.reading import Lane
-from gateway.records import BATCH_MAX, RECORDS_MAX, BatchHeader, Item, Source, pack_batch, unpack_batch
-from gateway.recover import LaneFormat, epoch_in
+from gateway.records import BATCH_MAX, RECORDS_MAX, BatchHeader, Item, Source, pack_batch
 from gateway.segment import Lost, Payload, StoredFrame
 
 __all__ = ["Kept", "Lost", "Spool", "StoredFrame"]
 
-SEGMENT_BYTES: Final = (1 << 20, 1 << 20, 8 << 20, 8 << 20)
 PENDING_MAX: Final = 1 << 20  # bytes of one lane that wait for the disk
 _EAGER_BYTES: Final = 32 << 10  # this much waiting ends a commit window early
 _RETRY_S: Final = 1.0
 _SEEN_MAX: Final = 4096
-_EPOCH_HEAD: Final = b"POLESPOOL1"
-_EPOCH_SIZE: Final = len(_EPOCH_HEAD) + 8 + 4
 _log = logging.getLogger("spool")
 
 
@@ -79,18 +70,14 @@ class Spool:
         on_kept: Callable[[Kept], None],
         disk: Disk | None = None,
     ) -> None:
-        self._disk = disk or Disk()
-        self._disk.make_folder(folder)
-        self._lock_fd = self._disk.lock(folder / "lock")
-        self.epoch = _epoch_of(self._disk, folder)
+        self._lanes = Lanes(folder, plan, disk or Disk())
+        self.epoch = self._lanes.epoch
+        self.logs = self._lanes.logs
         self._clock = clock
         self._table = table
         self.counters: Counter[str] = Counter()
         self._waiting = [0] * len(Lane)
         self._budget = threading.Lock()
-        self.logs: tuple[LaneLog, ...] = tuple(
-            self._open_log(folder, lane, plan.quota_mib[lane]) for lane in Lane
-        )
         self._seen: dict[tuple[int, int], int] = {}  # (incarnation, lane) -> highest n taken in
         self._writers = tuple(
             _Writer(self, log, lane, plan.window_s[lane], on_kept)
@@ -98,21 +85,6 @@ class Spool:
         )
         for writer in self._writers:
             writer.start()
-
-    def _open_log(self, folder: Path, lane: Lane, quota_mib: int) -> LaneLog:
-        form = LaneFormat(
-            lane,
-            self.epoch,
-            SEGMENT_BYTES[lane],
-            (quota_mib << 20) // SEGMENT_BYTES[lane],
-            marks_of,
-            kinds_of,
-        )
-        return LaneLog(self._disk, folder / str(int(lane)), form, lambda: self._make_room(lane))
-
-    def _make_room(self, lane: Lane) -> bool:
-        """Give up the oldest segment of the least important lane below `lane`; False if there is none."""
-        return any(self.logs[other].evict_oldest(to_disk=True) for other in reversed(Lane) if other > lane)
 
     def put(self, lane: int, incarnation: int, first_n: int, items: list[Item]) -> bool:
         """Take records in. False if too much is already waiting; then nothing was taken.
@@ -171,9 +143,7 @@ class Spool:
     def close(self) -> None:
         """Commit what is waiting, stop the threads, close the files."""
         self.finish()
-        for log in self.logs:
-            log.close()
-        os.close(self._lock_fd)
+        self._lanes.close()
 
 
 class _Writer(threading.Thread):
@@ -301,61 +271,3 @@ def _take(runs: deque[_Run], count: int) -> int:
 
 def _size(items: list[Item]) -> int:
     return sum(len(packed) + 16 for _, packed in items)
-
-
-def marks_of(content: bytes) -> dict[int, int]:
-    """The highest n per incarnation in a stored batch; nothing if it cannot be read."""
-    try:
-        unpacker = msgpack.Unpacker()
-        unpacker.feed(content[:4096])
-        return {incarnation: first_n + count - 1 for incarnation, first_n, count in unpacker.unpack()[7]}
-    except (ValueError, TypeError, IndexError, msgpack.exceptions.UnpackException):
-        return {}
-
-
-def kinds_of(content: bytes) -> dict[int, int]:
-    """How many records of each Kind a stored batch holds; nothing if it cannot be read."""
-    try:
-        return dict(Counter(int(fields[0]) for _, fields in unpack_batch(content).records))
-    except (WireError, ValueError, TypeError, IndexError):
-        return {}
-
-
-def _epoch_of(disk: Disk, folder: Path) -> bytes:
-    """The spool's epoch: 8 random bytes, made when it is created; a new card means a new epoch."""
-    path = folder / "epoch"
-    if path.name in disk.list_folder(folder):
-        fd = disk.open(path)
-        try:
-            found = disk.read(fd, _EPOCH_SIZE, 0)
-        finally:
-            disk.close(fd)
-        epoch = found[len(_EPOCH_HEAD) : len(_EPOCH_HEAD) + 8]
-        if found == _epoch_file(epoch):
-            return epoch
-        say(_log, logging.ERROR, f"{path} is damaged; it is made again from what the segments say")
-    epoch = _epoch_of_segments(disk, folder) or secrets.token_bytes(8)
-    beside = folder / "epoch.new"
-    disk.create(beside, _EPOCH_SIZE)
-    fd = disk.open(beside)
-    try:
-        disk.write(fd, _epoch_file(epoch), 0)
-        disk.sync(fd)
-    finally:
-        disk.close(fd)
-    disk.rename(beside, path)
-    disk.sync_folder(folder)
-    return epoch
-
-
-def _epoch_of_segments(disk: Disk, folder: Path) -> bytes | None:
-    for lane in Lane:
-        if str(int(lane)) in disk.list_folder(folder):
-            epoch = epoch_in(disk, folder / str(int(lane)), SEGMENT_BYTES[lane])
-            if epoch is not None:
-                return epoch
-    return None
-
-
-def _epoch_file(epoch: bytes) -> bytes:
-    return _EPOCH_HEAD + epoch + struct.pack("<I", zlib.crc32(epoch))

@@ -28,7 +28,7 @@ from gateway.log import Condition, say
 from gateway.reading import Lane
 from gateway.session import Refused, Session
 from gateway.waking import LOOK_S, Waker
-from gateway.wire import MESSAGE_MAX, pack_message, unpack_message
+from gateway.wire import MESSAGE_MAX, Command, pack_message, unpack_message
 
 _BACKOFF_S: Final = (0.2, 40.0)  # first and longest pause between two tries; jitter of half is added
 _URGENT_S: Final = 3.0  # the longest pause while an alert waits
@@ -49,7 +49,10 @@ _log = logging.getLogger("uplink")
 
 
 class Uplink(threading.Thread):
-    """Runs until `stop`. `wake` may be called from any thread when something new was committed."""
+    """Runs until `stop`. `wake` may be called from any thread when something new was committed.
+
+    `on_command` gets what the hub sends, unchecked, in the uplink's thread.
+    """
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class Uplink(threading.Thread):
         epoch: bytes,
         tables: Mapping[bytes, dict[str, Any]],
         clock: Clock,
+        on_command: Callable[[Command], None] = lambda command: None,
     ) -> None:
         super().__init__(name="uplink", daemon=True)
         self._waker = Waker(state)
@@ -66,7 +70,9 @@ class Uplink(threading.Thread):
         self._was_up = False
         self._hub = Condition(_log, "uplink")
         self._connections = tuple(
-            _Connection(role, state, self._hub, partial(Session, role, logs, epoch, tables, clock))
+            _Connection(
+                role, state, self._hub, partial(Session, role, logs, epoch, tables, clock), on_command
+            )
             for role in "UB"  # urgent first: bulk follows when urgent is up
         )
 
@@ -144,7 +150,12 @@ class _Connection:
     """One of the two connections: its socket, the socket's monitor, the session on it, its pauses."""
 
     def __init__(
-        self, role: str, state_folder: Path, hub: Condition, new_session: Callable[[], Session]
+        self,
+        role: str,
+        state_folder: Path,
+        hub: Condition,
+        new_session: Callable[[], Session],
+        on_command: Callable[[Command], None],
     ) -> None:
         self.role = role
         self.state = "starting"
@@ -152,6 +163,7 @@ class _Connection:
         self._folder = state_folder
         self._hub = hub  # shared by both connections: what befalls one usually befalls the other
         self._new_session = new_session
+        self._on_command = on_command
         self._session: Session | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
@@ -291,6 +303,8 @@ class _Connection:
                 return
             was_welcomed = self._session.welcomed
             self._session.heard(unpack_message(frames))
+            while self._session.commands:
+                self._on_command(self._session.commands.popleft())
             if self._session.welcomed and not was_welcomed:
                 self._pause_s = _BACKOFF_S[0]
                 self.state = "up"

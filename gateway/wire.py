@@ -1,15 +1,17 @@
-"""The uplink protocol's messages, version 1: a msgpack array in the first ZeroMQ frame, a body in the second.
+"""The uplink protocol's messages: a msgpack array in the first ZeroMQ frame, a body in the second.
 
-Every message starts with [protocol version, letter]. Lengths, counts and types are bounded here, on
-the way in, so neither end ever trusts a number from the other. docs/wire.md tells the same story for
-people who write a hub in another language.
+Every message starts with [version, letter], the version being the first that knows the letter. Box and
+hub agree on a version by Hello and Welcome, and send nothing that is newer. Lengths, counts and types are
+bounded here, on the way in, so neither end ever trusts a number from the other. docs/wire.md tells the same
+story for people who write a hub in another language.
 
     box                       hub
     Hello ───────────────────▶
           ◀─────────────────── Welcome       where to resume, how much may be under way
     Table ───────────────────▶               only those the hub asked for
-    Frame, Gap ──────────────▶
+    Frame, Bundle, Gap ──────▶
           ◀─────────────────── Ack           on the hub's disk up to and including `acked`
+          ◀─────────────────── Command       signed by the hub's key; its result comes as a record
     Ping  ◀──────────────────▶ Ping          any traffic counts as life
           ◀─────────────────── Refusal       then the box closes and tries again later
 """
@@ -25,10 +27,14 @@ import msgpack
 from gateway.errors import WireError
 from gateway.reading import Lane
 
-PROTOCOL: Final = 1
+PROTOCOLS: Final = (1, 2)  # the oldest and the newest version spoken here
 MESSAGE_MAX: Final = 65536  # bytes; both sockets set ZMQ_MAXMSGSIZE to it
 HEADER_MAX: Final = 4096
 TABLE_MAX: Final = 60000
+PARTS_MAX: Final = 60  # frames in a bundle
+BUNDLE_RAW_MAX: Final = 65536  # bytes of a bundle's frames, unpacked
+COMMAND_MAX: Final = 1024  # bytes of a command's signed content
+SIGNATURE_SIZE: Final = 64  # Ed25519, RFC 8032
 TABLES_MAX: Final = 16
 SEQ_MAX: Final = 2**63
 LANES_BY_ROLE: Final[dict[str, tuple[Lane, ...]]] = {
@@ -49,6 +55,7 @@ class Hello:
     lanes: dict[int, tuple[int, int]]
     tables: tuple[bytes, ...]  # ids of the measure tables its records use
     software: str = ""
+    protocols: tuple[int, int] = (1, 1)  # oldest and newest version that the box speaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class Welcome:
     credit: int  # bytes that may be under way
     heartbeat_s: float
     wanted: tuple[bytes, ...] = ()
+    protocol: int = 1  # what is spoken from here on
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,25 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Bundle:
+    """Frames of one lane that follow each other, their payloads joined and compressed with zstd (version 2).
+
+    `parts` holds the record count and the payload size of each frame, in order.
+    """
+
+    session: int
+    lane: int
+    first_seq: int
+    parts: tuple[tuple[int, int], ...]
+    packed: bytes
+
+    @property
+    def count(self) -> int:
+        """Records in all its frames."""
+        return sum(count for count, _ in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """Records `first_seq`..`last_seq` are lost on the box and will never come; `counts` is by Kind."""
 
@@ -95,12 +122,16 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Everything in `lane` up to `acked` is on the hub's disk; `credit` replaces the Welcome's."""
+    """Everything in `lane` up to `acked` is on the hub's disk; `credit` replaces the Welcome's.
+
+    `held_us` is how long the hub had the newest of it before it said so: no part of the way.
+    """
 
     session: int
     lane: int
     acked: int
     credit: int
+    held_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +139,15 @@ class Ping:
     """Sign of life, answered by nothing but the peer's own pings."""
 
     session: int
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What the box shall do, as the hub's owner signed it (version 2); gateway.downlink reads `content`."""
+
+    session: int
+    signature: bytes  # Ed25519 over `content`
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +159,8 @@ class Refusal:
     retry_s: float
 
 
-Message = Hello | Welcome | Table | Frame | Gap | Ack | Ping | Refusal
+Message = Hello | Welcome | Table | Frame | Bundle | Gap | Ack | Command | Ping | Refusal
+NEWER: Final = {"Z": 2, "C": 2}  # letters that version 1 does not have
 GAP_REASONS: Final = ("evicted", "corrupt", "disk", "forgotten", "renumbered")
 
 
@@ -131,25 +172,34 @@ def pack_message(message: Message) -> list[bytes]:
         case Hello():
             lanes = {lane: list(span) for lane, span in message.lanes.items()}
             fields = ["H", message.role, message.epoch, lanes, list(message.tables), message.software]
+            fields.append(list(message.protocols))
         case Welcome():
             wanted = list(message.wanted)
             fields = ["W", message.session, message.acked, message.credit, message.heartbeat_s, wanted]
+            fields.append(message.protocol)
         case Table():
             fields, body = ["T", message.session], json.dumps(message.table).encode()
         case Frame():
             body = message.payload
             crc = zlib.crc32(body)
             fields = ["D", message.session, message.lane, message.first_seq, message.count, crc]
+        case Bundle():
+            body = message.packed
+            crc = zlib.crc32(body)
+            parts = [number for part in message.parts for number in part]
+            fields = ["Z", message.session, message.lane, message.first_seq, crc, msgpack.packb(parts)]
         case Gap():
             span = [message.first_seq, message.last_seq]
             fields = ["G", message.session, message.lane, *span, message.reason, message.counts]
         case Ack():
-            fields = ["A", message.session, message.lane, message.acked, message.credit]
+            fields = ["A", message.session, message.lane, message.acked, message.credit, message.held_us]
+        case Command():
+            fields, body = ["C", message.session, message.signature], message.content
         case Ping():
             fields = ["P", message.session]
         case Refusal():
             fields = ["E", message.code, message.text, message.retry_s]
-    header: bytes = msgpack.packb([PROTOCOL, *fields])
+    header: bytes = msgpack.packb([NEWER.get(fields[0], 1), *fields])
     if len(header) > HEADER_MAX or len(header) + len(body or b"") > MESSAGE_MAX:
         raise WireError("too_long", f"{len(header)} + {len(body or b'')} bytes")
     return [header] if body is None else [header, body]
@@ -163,10 +213,15 @@ def unpack_message(frames: list[bytes]) -> Message:
         raise WireError("too_long", f"{[len(f) for f in frames]}")
     try:
         version, letter, *fields = msgpack.unpackb(
-            frames[0], strict_map_key=False, max_str_len=512, max_bin_len=64, max_array_len=64, max_map_len=64
+            frames[0],
+            strict_map_key=False,
+            max_str_len=512,
+            max_bin_len=512,
+            max_array_len=64,
+            max_map_len=64,
         )
-        if version != PROTOCOL:
-            raise WireError("version", f"peer speaks {version!r}, this end {PROTOCOL}")
+        if letter in _READERS and version != NEWER.get(letter, 1):
+            raise WireError("version", f"a message {letter!r:.20} of version {version!r:.20}")
         return _unpack(letter, fields, frames[1] if len(frames) == 2 else None)
     except WireError:
         raise
@@ -177,7 +232,7 @@ def unpack_message(frames: list[bytes]) -> Message:
 def _unpack(letter: str, fields: list[Any], body: bytes | None) -> Message:
     if letter not in _READERS:
         raise WireError("unknown_letter", f"{letter!r}")
-    if (body is not None) != (letter in {"T", "D"}):
+    if (body is not None) != (letter in _WITH_BODY):
         raise WireError("frame_count", f"message {letter!r}")
     return _READERS[letter](fields, body or b"")
 
@@ -187,13 +242,17 @@ def _hello(fields: list[Any], _: bytes) -> Hello:
     if role not in LANES_BY_ROLE:
         raise WireError("malformed", f"role {role!r}")
     spans = {_lane(lane): (_seq(span[0]), _seq(span[1])) for lane, span in lanes.items()}
-    return Hello(role, _bytes8(epoch), spans, _ids(tables), _text(software))
+    oldest, newest = fields[5] if len(fields) > 5 else (1, 1)
+    if not 1 <= _seq(oldest) <= _seq(newest):
+        raise WireError("malformed", f"versions {oldest}..{newest}")
+    return Hello(role, _bytes8(epoch), spans, _ids(tables), _text(software), (oldest, newest))
 
 
 def _welcome(fields: list[Any], _: bytes) -> Welcome:
     session, acked, credit, heartbeat_s, wanted = fields[:5]
     lanes = {_lane(lane): _seq(seq) for lane, seq in acked.items()}
-    return Welcome(_seq(session), lanes, _seq(credit), _seconds(heartbeat_s), _ids(wanted))
+    protocol = _positive(fields[5]) if len(fields) > 5 else 1
+    return Welcome(_seq(session), lanes, _seq(credit), _seconds(heartbeat_s), _ids(wanted), protocol)
 
 
 def _table(fields: list[Any], body: bytes) -> Table:
@@ -214,6 +273,21 @@ def _frame(fields: list[Any], body: bytes) -> Frame:
     return Frame(_seq(session), _lane(lane), _positive(first), count, body)
 
 
+def _bundle(fields: list[Any], body: bytes) -> Bundle:
+    session, lane, first, crc, packed_parts = fields[:5]
+    if zlib.crc32(body) != crc:
+        raise WireError("crc", "bundle body")
+    numbers = msgpack.unpackb(packed_parts, max_array_len=2 * PARTS_MAX)
+    if type(numbers) is not list or not numbers or len(numbers) % 2:
+        raise WireError("malformed", "a bundle's parts come in pairs")
+    parts = tuple(
+        (_positive(count), _positive(size)) for count, size in zip(numbers[::2], numbers[1::2], strict=True)
+    )
+    if any(count > 65535 for count, _ in parts) or sum(size for _, size in parts) > BUNDLE_RAW_MAX:
+        raise WireError("too_long", f"a bundle of {len(parts)} frames")
+    return Bundle(_seq(session), _lane(lane), _positive(first), parts, body)
+
+
 def _gap(fields: list[Any], _: bytes) -> Gap:
     session, lane, first, last, reason, counts = fields[:6]
     if _positive(last) < _positive(first) or reason not in GAP_REASONS:
@@ -224,7 +298,17 @@ def _gap(fields: list[Any], _: bytes) -> Gap:
 
 def _ack(fields: list[Any], _: bytes) -> Ack:
     session, lane, acked, credit = fields[:4]
-    return Ack(_seq(session), _lane(lane), _seq(acked), _seq(credit))
+    held_us = _seq(fields[4]) if len(fields) > 4 else 0
+    return Ack(_seq(session), _lane(lane), _seq(acked), _seq(credit), held_us)
+
+
+def _command(fields: list[Any], body: bytes) -> Command:
+    session, signature = fields[:2]
+    if type(signature) is not bytes or len(signature) != SIGNATURE_SIZE:
+        raise WireError("malformed", "a signature is not 64 bytes")
+    if len(body) > COMMAND_MAX:
+        raise WireError("too_long", "command")
+    return Command(_seq(session), signature, body)
 
 
 def _ping(fields: list[Any], _: bytes) -> Ping:
@@ -236,13 +320,16 @@ def _refusal(fields: list[Any], _: bytes) -> Refusal:
     return Refusal(_text(code), _text(text), _seconds(retry_s))
 
 
+_WITH_BODY: Final = frozenset("TDZC")
 _READERS: Final[dict[str, Callable[[list[Any], bytes], Message]]] = {
     "H": _hello,
     "W": _welcome,
     "T": _table,
     "D": _frame,
+    "Z": _bundle,
     "G": _gap,
     "A": _ack,
+    "C": _command,
     "P": _ping,
     "E": _refusal,
 }

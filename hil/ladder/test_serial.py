@@ -147,6 +147,7 @@ class SlowFtdiWire(FtdiWire):
     """An adapter that takes its time to answer, so that a pulled plug leaves requests unanswered."""
 
     def take(self, fd: int, what: int, setup: tuple[int, int, int, int, int]) -> None:
+        """Late, as by a busy adapter."""
         time.sleep(0.02)
         super().take(fd, what, setup)
 

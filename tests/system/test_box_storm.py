@@ -10,11 +10,11 @@ import pytest
 
 from gateway.disk import Disk
 from gateway.lane import LaneLog
+from gateway.lanes import SEGMENT_BYTES, kinds_of, marks_of
 from gateway.reading import Lane
 from gateway.records import unpack_batch
 from gateway.recover import LaneFormat
 from gateway.segment import Lost
-from gateway.spool import SEGMENT_BYTES, kinds_of, marks_of
 from gateway_hil.emulators import Gnss, Gy39, Sds011
 
 from .rig import BOX, Pole, Process, until
