@@ -3,7 +3,8 @@
 A session is one connection of a box after its Hello. A box has at most two, urgent and bulk; a new
 Hello of the same box and role ends the older one, which may be a TCP connection that died unnoticed.
 Order is per stream, which is (box, epoch, lane): a frame must continue what is held, may repeat what
-is held, and must not jump. An ack is made only when the journal has nothing pending.
+is held, and must not jump. An ack is made only when the journal has nothing pending. Nothing here takes
+time by the number of boxes, but of those that have something to say.
 """
 
 import json
@@ -14,14 +15,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from gateway.bundling import unbundled
 from gateway.errors import WireError
 from gateway.hub.journal import Journal, Row, RowKind, Stream
+from gateway.hub.lifetimes import Lifetimes
+from gateway.hub.rivals import Rivals
 from gateway.hub.tables import check_table
 from gateway.plan import table_id
 from gateway.wire import (
     LANES_BY_ROLE,
+    NEWER,
+    PROTOCOLS,
     SEQ_MAX,
     Ack,
+    Bundle,
     Frame,
     Gap,
     Hello,
@@ -34,12 +41,14 @@ from gateway.wire import (
 )
 
 HEARTBEAT_S: Final = 30.0  # what is under way is not waited for so long (gateway.session, TCP_MAXRT)
-CREDIT: Final = {"U": 64 * 1024, "B": 256 * 1024}  # bytes under way; constant until the hub measures links
+CREDIT: Final = {"U": 64 * 1024, "B": 256 * 1024}  # bytes under way at most; the box measures its link
 TABLES_BYTES_MAX: Final = 4 * 1024 * 1024  # of one box for all time: a site file can change 1000 times
 _SILENT_BEATS: Final = 3
 _UNASKED_BEATS: Final = 1.25  # a box's Ping, which is answered at once, should come before
 _RETRY_S: Final = 1.0
+_RETRY_REPLACED_S: Final = 10.0  # two boxes with one key shall not keep the hub busy
 _RETRY_REVOKED_S: Final = 300.0
+_RETRY_VERSION_S: Final = 600.0  # an update on either side is what it waits for
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,8 @@ class Session:
     wanted: set[bytes]
     heard: float
     spoken: float
-    to_ack: set[int] = field(default_factory=set)  # lanes
+    protocol: int = 1  # the version that both ends speak
+    to_ack: dict[int, float] = field(default_factory=dict)  # lane -> when the newest of it came
 
     def stream(self, lane: int) -> Stream:
         """What the sequence numbers of a lane count in."""
@@ -75,11 +85,17 @@ Reply = tuple[bytes, Message]  # routing id, message
 class Sessions:
     """All sessions of the fleet socket, and the rules by which they are served."""
 
-    def __init__(self, journal: Journal, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(
+        self, journal: Journal, heartbeat_s: float = HEARTBEAT_S, protocols: tuple[int, int] = PROTOCOLS
+    ) -> None:
         self._journal = journal
         self._heartbeat_s = heartbeat_s
+        self._protocols = protocols
         self._by_peer: dict[bytes, Session] = {}
         self._by_role: dict[tuple[str, str], Session] = {}
+        self._to_ack: dict[int, Session] = {}  # by number; those with something to ack
+        self._lifetimes: Lifetimes[Session] = Lifetimes(self._due_of)
+        self._rivals = Rivals()
         self.changes = 0  # how often a session began or ended
         self.counts: Counter[str] = Counter()
 
@@ -106,10 +122,10 @@ class Sessions:
         try:
             message = unpack_message(frames)
             if isinstance(message, Hello):
-                return [self._welcome(peer, box, message, now)]
+                return self._welcome(peer, box, message, now)
             session = self._by_peer.get(peer.routing_id)
             if session is None or session.peer.key != peer.key or session.box != box:
-                return self.refuse(peer, "no_session", "say Hello first", _RETRY_S)
+                return self._refuse_stranger(peer, now)
             session.heard = now
             self._serve(session, message)
             if isinstance(message, Ping):
@@ -123,19 +139,21 @@ class Sessions:
     def acks(self, now: float) -> list[Reply]:
         """Acks for all that came since the last call. Only when the journal has nothing pending."""
         replies: list[Reply] = []
-        for session in self._by_peer.values():
-            for lane in sorted(session.to_ack):
+        for session in self._to_ack.values():
+            for lane, received in sorted(session.to_ack.items()):
                 acked = self._journal.head(session.stream(lane))
-                ack = Ack(session.number, lane, acked, CREDIT[session.role])
+                held_us = max(0, round((now - received) * 1e6))
+                ack = Ack(session.number, lane, acked, CREDIT[session.role], held_us)
                 replies.append((session.peer.routing_id, ack))
-                session.spoken = now
+            session.spoken = now
             session.to_ack.clear()
+        self._to_ack.clear()
         return replies
 
     def pings(self, now: float) -> list[Reply]:
         """Signs of life for sessions that heard nothing for a heartbeat; silent ones are let go."""
         replies: list[Reply] = []
-        for session in list(self._by_peer.values()):
+        for session in self._lifetimes.ripe(now):
             if now - session.heard > _SILENT_BEATS * self._heartbeat_s:
                 self.counts["silent"] += 1
                 self.close(session.peer.routing_id)
@@ -145,12 +163,16 @@ class Sessions:
         return replies
 
     def due(self, now: float) -> float:
-        """When `pings` will have something to say, if nothing comes until then; a new session's is later."""
-        times = [now + _UNASKED_BEATS * self._heartbeat_s]
-        for session in self._by_peer.values():
-            times.append(session.spoken + _UNASKED_BEATS * self._heartbeat_s)
-            times.append(session.heard + _SILENT_BEATS * self._heartbeat_s)
-        return min(times)
+        """When `pings` should be called, if nothing comes until then; a new session's time is later."""
+        latest = now + _UNASKED_BEATS * self._heartbeat_s
+        due = self._lifetimes.next_due()
+        return latest if due is None else min(due, latest)
+
+    def _due_of(self, session: Session) -> float:
+        return min(
+            session.spoken + _UNASKED_BEATS * self._heartbeat_s,
+            session.heard + _SILENT_BEATS * self._heartbeat_s,
+        )
 
     def revoked(self, live: Mapping[str, str]) -> list[Session]:
         """End and return the sessions whose key may not talk any more."""
@@ -180,16 +202,32 @@ class Sessions:
         session = self._by_peer.pop(routing_id, None)
         if session is None:
             return
+        self._to_ack.pop(session.number, None)
+        self._lifetimes.remove(session.number)
         self.changes += 1
         if self._by_role.get((session.box, session.role)) is session:
             del self._by_role[session.box, session.role]
             for lane in LANES_BY_ROLE[session.role]:
                 self._journal.forget(session.stream(lane))
 
-    def _welcome(self, peer: Peer, box: str, hello: Hello, now: float) -> Reply:
+    def _refuse_stranger(self, peer: Peer, now: float) -> list[Reply]:
+        if self._rivals.spoke(peer.routing_id, now):
+            self.counts["rivals"] += 1
+            text = "a newer connection of this box took over"
+            return self.refuse(peer, "no_session", text, _RETRY_REPLACED_S)
+        return self.refuse(peer, "no_session", "say Hello first", _RETRY_S)
+
+    def _welcome(self, peer: Peer, box: str, hello: Hello, now: float) -> list[Reply]:
+        protocol = min(hello.protocols[1], self._protocols[1])
+        if protocol < max(hello.protocols[0], self._protocols[0]):
+            theirs, ours = ("{} to {}".format(*span) for span in (hello.protocols, self._protocols))
+            text = f"this hub speaks versions {ours} of the protocol, the box {theirs}: update the older one"
+            return self.refuse(peer, "version", text, _RETRY_VERSION_S)
         older = self._by_role.get((box, hello.role))
         if older is not None:
             self.counts["replaced"] += 1
+            if older.peer.routing_id != peer.routing_id:
+                self._rivals.ended(older.peer.routing_id, box)
             self.close(older.peer.routing_id)
         self.close(peer.routing_id)  # the same connection may say Hello again, also in another role
         wanted = {t for t in hello.tables if not self._journal.knows_table(t)}
@@ -206,14 +244,17 @@ class Sessions:
             wanted=wanted,
             heard=now,
             spoken=now,
+            protocol=protocol,
         )
         self._by_peer[peer.routing_id] = self._by_role[box, hello.role] = session
+        self._lifetimes.add(session.number, session)
         self.changes += 1
         self.counts["hello"] += 1
         # May count what is pending: whoever sends a Welcome commits first (gateway.hub.server).
         acked = {int(lane): self._journal.head(session.stream(lane)) for lane in LANES_BY_ROLE[hello.role]}
-        welcome = Welcome(session.number, acked, CREDIT[hello.role], self._heartbeat_s, tuple(sorted(wanted)))
-        return peer.routing_id, welcome
+        credit, tables = CREDIT[hello.role], tuple(sorted(wanted))
+        welcome = Welcome(session.number, acked, credit, self._heartbeat_s, tables, protocol)
+        return [(peer.routing_id, welcome)]
 
     def _serve(self, session: Session, message: Message) -> None:
         number = getattr(message, "session", None)
@@ -222,6 +263,8 @@ class Sessions:
         match message:
             case Frame():
                 self._take(session, message.lane, message.first_seq, message.count, message.payload)
+            case Bundle():
+                self._take_bundle(session, message)
             case Gap():
                 lost = json.dumps({"reason": message.reason, "counts": message.counts}).encode()
                 count = message.last_seq - message.first_seq + 1
@@ -232,6 +275,13 @@ class Sessions:
                 self.counts["pings"] += 1
             case _:
                 raise WireError("unexpected", f"a box does not send {type(message).__name__}")
+
+    def _take_bundle(self, session: Session, bundle: Bundle) -> None:
+        if session.protocol < NEWER["Z"]:
+            raise WireError("version", f"a bundle in a session of version {session.protocol}")
+        for frame in unbundled(bundle):
+            self._take(session, frame.lane, frame.first_seq, frame.count, frame.payload)
+        self.counts["bundles"] += 1
 
     def _take(
         self,
@@ -260,7 +310,8 @@ class Sessions:
                 Row(stream, first_seq, count, fresh_seq, kind, payload, received_ns=time.time_ns())
             )
             self.counts["frames" if kind is RowKind.FRAME else "gaps"] += 1
-        session.to_ack.add(lane)
+        session.to_ack[lane] = session.heard
+        self._to_ack[session.number] = session
 
     def _take_table(self, session: Session, message: Table) -> None:
         check_table(message.table)
