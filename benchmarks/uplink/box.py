@@ -193,7 +193,7 @@ class Box:
             self._process = subprocess.Popen(
                 network.command(*words) if network else words,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-                env=child_environment() | {"PYTHONPATH": str(Path(__file__).parents[2])},
+                env=child_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)},
             )  # fmt: skip
         self._log = log
 

@@ -1,4 +1,4 @@
-"""What a pole's spool holds: records with the measures of real drivers, values that move as weather and noise do.
+"""What a pole's spool holds: the measures of real drivers, with values that move as weather and noise do.
 
 Nothing here is made to compress well: every value is a random walk with a sensor's own noise, rounded to the
 driver's resolution, so that zstd finds in it what it would find in a real pole's records and no more.
@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Final
 
+import msgpack
+
+from gateway.clock import SystemClock
 from gateway.plan import SensorPlan, table_id
 from gateway.reading import Event, Measure, Reading
-from gateway.records import Item, pack_record
+from gateway.records import BatchHeader, Item, Source, pack_record
 
 BOX: Final = "bench-pole"
 SECOND: Final = 10**9
@@ -31,8 +34,9 @@ class Course:
 # Readings a second, and what they show: a street in spring, a receiver with clear sky, a quiet microphone.
 _POLE: Final[tuple[tuple[str, str, float, dict[str, Course]], ...]] = (
     ("gps", "gps-nmea", 1.0, {
-        "lat": Course(51.0504, 1e-5, 2e-6), "lon": Course(13.7373, 1e-5, 2e-6), "altitude": Course(113, 2, 0.3),
-        "quality": Course(1, 0, 0), "satellites": Course(9, 1, 0.4), "hdop": Course(1.1, 0.2, 0.05),
+        "lat": Course(51.0504, 1e-5, 2e-6), "lon": Course(13.7373, 1e-5, 2e-6),
+        "altitude": Course(113, 2, 0.3), "quality": Course(1, 0, 0), "satellites": Course(9, 1, 0.4),
+        "hdop": Course(1.1, 0.2, 0.05), "utc": Course(0, 0, 0),
     }),
     ("dust", "sds011", 1.0, {"pm2_5": Course(12, 4, 0.4), "pm10": Course(21, 6, 0.9)}),
     ("light", "gy39", 2.0, {
@@ -41,13 +45,16 @@ _POLE: Final[tuple[tuple[str, str, float, dict[str, Course]], ...]] = (
     }),
     ("mic", "microphone", 4.0, {"level": Course(-52, 5, 2.5), "level_spl": Course(48, 5, 2.5)}),
     ("air", "environmental-sensing", 0.5, {
-        "temperature": Course(14, 3, 0.03), "humidity": Course(61, 7, 0.15), "pressure": Course(1013, 3, 0.05),
+        "temperature": Course(14, 3, 0.03), "humidity": Course(61, 7, 0.15),
+        "pressure": Course(1013, 3, 0.05),
     }),
     ("view", "camera", 0.2, {
-        "brightness": Course(44, 8, 0.3), "contrast": Course(18, 3, 0.2), "sharpness": Course(0.41, 0.05, 0.004),
+        "brightness": Course(44, 8, 0.3), "contrast": Course(18, 3, 0.2),
+        "sharpness": Course(0.41, 0.05, 0.004),
         "covered": Course(0, 0, 0), "frame_rate": Course(15, 0.1, 0.1), "frames": Course(75, 1, 0.6),
     }),
 )  # fmt: skip
+_UTC_START_S: Final = 1_790_000_000
 RECORDS_A_SECOND: Final = sum(rate for _, _, rate, _ in _POLE)
 
 
@@ -104,7 +111,23 @@ def readings(plans: tuple[SensorPlan, ...], seed: int, start_ns: int, per_s: flo
             walk += -pull * walk + math.sqrt(2 * pull) * course.spread * chance.gauss(0, 1)
             walks[index][name] = walk
             values[name] = course.mean + walk + course.noise * chance.gauss(0, 1)
+        if "utc" in values:
+            values["utc"] = _UTC_START_S + t_ns / SECOND
         yield t_ns, pack_record(Reading(t_ns, plans[index].name, values), plans[index])
+
+
+def header(base_ns: int, sources: tuple[Source, ...]) -> BatchHeader:
+    """A batch header as the spool makes it on this machine."""
+    state = SystemClock().state()
+    wall_ns = state.wall_ns - (state.mono_ns - base_ns)
+    return BatchHeader(state.boot, b"\0" * 8, base_ns, wall_ns, state.source, state.error_us, sources)
+
+
+def records_in(batch: bytes) -> int:
+    """How many records a batch says it holds."""
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(batch[:4096])
+    return sum(count for _, _, count in unpacker.unpack()[7])
 
 
 def alert(plans: tuple[SensorPlan, ...], t_ns: int, chance: random.Random) -> Item:

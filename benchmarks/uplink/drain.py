@@ -1,4 +1,4 @@
-"""A backlog drains over a slow link while alerts are appended: how much of the link is used, how late the alerts."""
+"""A backlog drains over a slow link while alerts come: how much of the link is used, how late are they."""
 
 import json
 import time
@@ -10,6 +10,7 @@ from benchmarks.uplink import content
 from benchmarks.uplink.box import Box
 from benchmarks.uplink.figures import Latency, latency, until_ack, until_receipt
 from benchmarks.uplink.hub import Hub
+from benchmarks.uplink.peers import Peer
 from benchmarks.uplink.watch import LinkWatch, Look
 from gateway.reading import Lane
 from gateway_hil.linkemulator import LinkEmulator
@@ -35,13 +36,13 @@ class Drained:
     ack: Latency
     records_s: float
     octets_a_record: float
-    box_cpu: float  # of one core
-    hub_cpu: float
     queue_ms: Latency
     looks: list[Look] = field(repr=False)
     receipts: list[tuple[int, int]] = field(repr=False)
     start_ns: int = 0
     end_ns: int = 0
+    box_cpu: float | None = None  # of one core
+    hub_cpu: float | None = None
     counters: dict[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
@@ -50,6 +51,40 @@ class Drained:
         for name in ("looks", "receipts", "start_ns", "end_ns"):
             del plain[name]
         return plain
+
+
+def drain_peer(name: str, seconds: float, pack: int = 0) -> Drained:
+    """The same of a plain way to do it: naive, or `pack` records at a time."""
+    with LinkEmulator(RATE_BPS, DELAY_S, DEPTH) as link, LinkWatch(link) as watch:
+        begin_ns = time.monotonic_ns()
+        peer = Peer(link.near, link.far, link.far_address, {"alert_every_s": _ALERT_EVERY_S, "pack": pack})
+        try:
+            time.sleep(_SETTLE_S)
+            start_ns = time.monotonic_ns()
+            time.sleep(seconds - _SETTLE_S)
+            end_ns = time.monotonic_ns()
+            near, far = peer.finish(2.0)
+        finally:
+            peer.close()
+    receipts, never = until_receipt(near["appended"], far["alerts"])
+    steady = [took for t_ns, took in receipts if start_ns <= t_ns <= end_ns]
+    came = [total for t_ns, total in far["records"] if start_ns <= t_ns <= end_ns]
+    drained = came[-1] - came[0] if came else 0
+    return Drained(
+        name=name,
+        share=watch.share(start_ns, end_ns),
+        share_with_start=watch.share(begin_ns, end_ns),
+        receipt=latency(steady, never),
+        ack=latency([]),
+        records_s=drained / (end_ns - start_ns) * 1e9,
+        octets_a_record=watch.carried(start_ns, end_ns) / max(1, drained),
+        queue_ms=latency([x.queued * 8e9 / RATE_BPS for x in watch.looks if start_ns <= x.t_ns <= end_ns]),
+        looks=watch.looks,
+        receipts=receipts,
+        start_ns=begin_ns,
+        end_ns=end_ns,
+        counters={"longest_send_s": near["longest_send_s"]},
+    )
 
 
 def backlog_bytes(seconds: float) -> int:

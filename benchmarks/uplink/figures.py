@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 _STEP_NS: Final = 2_000_000  # a wall clock that moved more against the monotonic one spoils its stamps
@@ -10,12 +11,12 @@ _STEP_NS: Final = 2_000_000  # a wall clock that moved more against the monotoni
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """In milliseconds. `missing` never came within the run."""
+    """In milliseconds, None of nothing. `missing` never came within the run."""
 
     count: int
-    p50: float
-    p99: float
-    longest: float
+    p50: float | None
+    p99: float | None
+    longest: float | None
     missing: int = 0
 
     def text(self) -> str:
@@ -29,7 +30,7 @@ class Latency:
 def latency(values_ns: Sequence[float], missing: int = 0) -> Latency:
     """Of latencies in ns."""
     if not values_ns:
-        return Latency(0, float("nan"), float("nan"), float("nan"), missing)
+        return Latency(0, None, None, None, missing)
     return Latency(
         len(values_ns),
         quantile(values_ns, 0.5) / 1e6,
@@ -47,14 +48,14 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def until_receipt(appended: list[list[int]], rows: list[Any]) -> tuple[list[tuple[int, int]], int]:
-    """(append in ns of CLOCK_MONOTONIC, ns from append to receipt at the hub) by record, and how many never came.
+    """(append in ns of CLOCK_MONOTONIC, ns from append to receipt) by record, and how many never came.
 
     Both ends stamp CLOCK_REALTIME, which is one clock on one machine. Raises RuntimeError if it was stepped.
     """
     if not appended:
         return [], 0
     offsets = [wall - mono for mono, wall in appended]
-    if any(abs(b - a) > _STEP_NS for a, b in zip(offsets, offsets[1:], strict=False)):
+    if any(abs(b - a) > _STEP_NS for a, b in pairwise(offsets)):
         raise RuntimeError("somebody set this machine's clock during the measurement; try again")
     came: dict[int, int] = {}
     for first_seq, count, _, received_ns in rows:

@@ -1,4 +1,4 @@
-"""The hub's end: an unmodified `gateway hub run` in a network of its own, and what its journal says afterwards."""
+"""The hub's end: an unmodified `gateway hub run` in a network of its own, and what its journal says."""
 
 import json
 import os
