@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.disk import Disk
+from gateway.room import Room
 
 _KEPT: Final = 2  # files held ready; more go back to the file system
 
@@ -18,22 +19,20 @@ _KEPT: Final = 2  # files held ready; more go back to the file system
 class Blanks:
     """The blank files of one lane's folder. `counters` is the lane's."""
 
-    def __init__(self, disk: Disk, folder: Path, size: int, counters: Counter[str]) -> None:
+    def __init__(self, disk: Disk, folder: Path, size: int, counters: Counter[str], room: Room) -> None:
         self._disk = disk
         self._folder = folder
         self._size = size
         self._counters = counters
+        self.room = room
         self._files: list[Path] = []
 
     def found(self, files: list[Path]) -> None:
         """Files that were blank when the folder was opened."""
         self._files = files
 
-    def make_ready(self) -> None:
-        """Have one ready, so that the first alert does not wait for a megabyte of zeros."""
-        if not self._files:
-            with contextlib.suppress(OSError):  # a full disk is dealt with when there is something to append
-                self._files.append(self.create())
+    def __len__(self) -> int:
+        return len(self._files)
 
     def take(self) -> Path | None:
         """One that is ready, if there is one."""
@@ -45,21 +44,23 @@ class Blanks:
             if path.name in self._disk.list_folder(self._folder):
                 self._files.append(path)
 
-    def create(self) -> Path:
-        """A new one, zeros all through. Raises OSError."""
+    def create(self, freed: int) -> Path:
+        """A new one, zeros all through; `freed` bytes were given up for it. Raises OSError."""
+        self.room.ask(freed)
         path = self._name()
         self._disk.create(path, self._size)
+        self._counters["blank_bytes"] += self._size
         return path
 
-    def recycle(self, path: Path, fd: int | None) -> None:
-        """Make a used file blank again, or remove it if enough are waiting.
+    def recycle(self, path: Path, fd: int | None, most: int) -> None:
+        """Make a used file blank again, or remove it if enough are waiting, or `most`.
 
         A file that can be neither stays until the folder is opened again.
         """
         try:
             if fd is not None:
                 self._disk.close(fd)
-            if len(self._files) < _KEPT:
+            if len(self._files) < min(_KEPT, most):
                 blank = self._name()
                 self._disk.rename(path, blank)
                 self._files.append(blank)
@@ -75,6 +76,7 @@ class Blanks:
             return False
         with contextlib.suppress(OSError):
             self._disk.unlink(path)
+            self._disk.sync_folder(self._folder)  # some file systems have the space only then
         return True
 
     def _name(self) -> Path:

@@ -1,6 +1,7 @@
 """Every file call the spool makes, in one place: the real disk here, a recording or failing one in tests."""
 
 import contextlib
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -61,6 +62,10 @@ class Disk:
     def sync(self, fd: int) -> None:
         """Wait until the file's content is on the medium."""
         os.fdatasync(fd)
+        # ext4 that was remounted read-only under open files takes writes into memory, and then fdatasync
+        # returns 0 and writes nothing (seen on Linux 6.12: hil/ladder/test_disk.py).
+        if os.fstatvfs(fd).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     def rename(self, old: Path, new: Path) -> None:
         """Rename; durable only after sync_folder."""
@@ -77,6 +82,21 @@ class Disk:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    def free_bytes(self, path: Path) -> int:
+        """What an ordinary user may still write to the file system that holds `path`."""
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize
+
+    def total_bytes(self, path: Path) -> int:
+        """Size of the file system that holds `path`."""
+        found = os.statvfs(path)
+        return found.f_blocks * found.f_frsize
+
+    def is_at(self, fd: int, path: Path) -> bool:
+        """Whether what is open as `fd` still goes by `path`; not where another disk was mounted over it."""
+        open_one, named = os.fstat(fd), path.stat()
+        return (open_one.st_dev, open_one.st_ino) == (named.st_dev, named.st_ino)
 
     def lock(self, path: Path) -> int:
         """Take the exclusive lock of a folder's owner; held until the returned descriptor closes.

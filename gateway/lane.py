@@ -6,28 +6,29 @@ read any more, comes out of `peek` as a Lost range in its place, so nothing disa
 """
 
 import contextlib
-import errno
 import itertools
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.blanks import Blanks
 from gateway.disk import PAGE, Disk
+from gateway.diskwords import FULL, why_refused
 from gateway.errors import SpoolError
-from gateway.recover import LaneFormat, Segment, find_tail, look
+from gateway.recover import LaneFormat, Segment, count_kinds, find_tail, look
+from gateway.room import Room
 from gateway.segment import (
     FRAME_HEAD,
-    MARKS_MAX,
     Lost,
     Payload,
     SegmentHeader,
     StoredFrame,
     frames_in,
     pack_commit,
+    remember,
 )
 from gateway.twopage import TwoPageFile
 
@@ -38,17 +39,14 @@ AHEAD_MAX: Final = 1 << 20  # records a hub may be ahead of a disk that lost its
 class LaneLog:
     """The log of one lane. Opening it recovers from any crash; damage never keeps it from opening.
 
-    `append` and `evict_oldest` may be called by any thread, one append at a time; `peek`, `settle`
-    and `ack` by one other thread. `make_room` is asked for disk space when there is none.
+    `append`, `prepare` and `give_room` may be called by any thread, one append at a time; `peek`,
+    `settle` and `ack` by one other thread. `room` says how much of the disk it may take.
     """
 
-    def __init__(
-        self, disk: Disk, folder: Path, form: LaneFormat, make_room: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, disk: Disk, folder: Path, form: LaneFormat, room: Room | None = None) -> None:
         self._disk = disk
         self._folder = folder
         self._form = form
-        self._make_room = make_room
         self._appending = threading.Lock()  # held for a whole commit
         self._lock = threading.Lock()  # guards what follows; never held while the disk syncs
         self._segments: list[Segment] = []
@@ -59,7 +57,7 @@ class LaneLog:
         self._cursor: tuple[Path, int, int] | None = None  # segment, offset, sequence number there
         self.marks: dict[int, int] = {}
         self.counters: Counter[str] = Counter()
-        self._blanks = Blanks(disk, folder, form.segment_bytes, self.counters)
+        self._blanks = Blanks(disk, folder, form.segment_bytes, self.counters, room or Room())
         disk.make_folder(folder)
         self._ack_file = TwoPageFile(disk, folder / "ack", sync=False)
         self._gap_file = TwoPageFile(disk, folder / "gap", sync=True)
@@ -68,7 +66,7 @@ class LaneLog:
         self._recover()
         self._opened_at = self.next_seq
         if not self._segments:
-            self._blanks.make_ready()
+            self.prepare()
 
     def _own(self, file: TwoPageFile) -> dict[str, Any]:
         """A file's value, unless it is of an earlier epoch."""
@@ -128,12 +126,10 @@ class LaneLog:
         except OSError as error:
             self._spoilt = True
             self.counters["append_errors"] += 1
-            raise SpoolError(
-                f"the spool's disk refuses to write ({error.strerror}): {self._folder}"
-            ) from error
+            raise SpoolError(f"{self._folder}: {why_refused(error)}") from error
         with self._lock:
             for payload in payloads:
-                self._remember(self._form.read_marks(payload.content))
+                remember(self.marks, self._form.read_marks(payload.content))
             segment.end += len(commit)
             self.next_seq = first_seq + sum(p.count for p in payloads)
         self.counters["commits"] += 1
@@ -182,20 +178,33 @@ class LaneLog:
                 self._recycle(self._unreadable.pop(), None)
             self._drop_acked()
         self._spoilt = False
+        self.counters["header_bytes"] += 2 * PAGE
         return segment
 
     def _blank_file(self) -> Path:
         """A preallocated file: recycled, new, or paid for with the oldest records that matter least."""
+        freed = 0
         while True:
             with self._lock:
                 blank = self._blanks.take()
             try:
-                return blank or self._blanks.create()
+                return blank or self._blanks.create(freed)
             except OSError as error:
-                if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                if error.errno not in FULL:
                     raise
-                if not (self._make_room() or self.evict_oldest() or self._give_up_acked()):
+                more = self._blanks.room.make()
+                if not (more or self.evict_oldest() or self._give_up_acked()):
                     raise
+                freed += more
+
+    def prepare(self) -> None:
+        """Have a blank file ready early, called where no record waits for it; nothing is given up for it."""
+        with self._appending, contextlib.suppress(OSError):
+            half_full = not self._segments or self._segments[-1].end > self._form.segment_bytes // 2
+            if half_full and not len(self._blanks) and self.files < self._form.segments_max:
+                blank = self._blanks.create(0)
+                with self._lock:
+                    self._blanks.give_back(blank)
 
     def _give_up_acked(self) -> bool:
         """Where nothing else is left: the only segment, if the hub has it all. False if it has not."""
@@ -208,22 +217,25 @@ class LaneLog:
 
     # ---- losing, in the open ----
 
-    def evict_oldest(self, *, to_disk: bool = False) -> bool:
-        """Give up the oldest segment, declared as lost; False if only the active one is left.
+    def give_room(self, keep: int) -> int:
+        """Give a file back to the file system, rather a blank one; bytes freed, 0 if it has only `keep`."""
+        while self.files > keep:
+            with self._lock:
+                if self._blanks.release():
+                    return self._form.segment_bytes
+            if not self.evict_oldest():
+                break
+        return 0
 
-        With `to_disk` its space goes back to the file system, for another lane to use.
-        """
+    def evict_oldest(self) -> bool:
+        """Give up the oldest segment, declared as lost; False if only the active one is left."""
         with self._lock:
             if len(self._segments) < 2:
-                return to_disk and self._blanks.release()
+                return False
             oldest, following = self._segments[0], self._segments[1]
             last = following.header.first_seq - 1
             first = max(self.acked + 1, oldest.header.first_seq)
-        counts: Counter[int] = Counter()  # outside the lock: a whole segment is read for it
-        with contextlib.suppress(OSError):
-            frames = frames_in(self._disk, oldest.fd, oldest.seed, PAGE, first, oldest.end)
-            for frame in itertools.takewhile(lambda f: f.first_seq <= last, frames):
-                counts.update(self._form.count_kinds(frame.content))
+        counts = count_kinds(self._disk, oldest, first, last, self._form)  # not locked: it reads all of it
         with self._lock:
             if self._segments[:1] != [oldest]:
                 return True  # the hub's ack was quicker
@@ -235,7 +247,7 @@ class LaneLog:
                 self._declare(last, "evicted", counts)
                 self.counters["records_evicted"] += last - first + 1
             self._recycle_first()
-            return not to_disk or self._blanks.release()
+            return True
 
     def _declare(self, last: int, reason: str, counts: Mapping[int, int]) -> None:
         value = {"epoch": self._form.epoch, "last": last, "reason": reason, "counts": dict(counts)}
@@ -253,7 +265,7 @@ class LaneLog:
     def _recycle(self, path: Path, fd: int | None) -> None:
         if self._cursor is not None and self._cursor[0] == path:
             self._cursor = None
-        self._blanks.recycle(path, fd)
+        self._blanks.recycle(path, fd, self._form.segments_max - len(self._segments))
 
     # ---- reading and forgetting (the uplink's thread) ----
 
@@ -364,6 +376,11 @@ class LaneLog:
     # ---- small things ----
 
     @property
+    def files(self) -> int:
+        """How many files it takes of the disk, blank ones included."""
+        return len(self._segments) + len(self._blanks)
+
+    @property
     def first_held(self) -> int:
         """Sequence number of the first record the hub does not have yet."""
         return self.acked + 1
@@ -372,13 +389,6 @@ class LaneLog:
     def held(self) -> int:
         """Records not yet acknowledged, lost ones included."""
         return self.next_seq - 1 - self.acked
-
-    def _remember(self, marks: Mapping[int, int]) -> None:
-        for incarnation, n in marks.items():
-            before = self.marks.pop(incarnation, 0)  # newest last: the oldest are forgotten first
-            self.marks[incarnation] = max(n, before)
-        while len(self.marks) > MARKS_MAX:
-            del self.marks[next(iter(self.marks))]
 
     def close(self) -> None:
         """Close every file."""

@@ -3,11 +3,13 @@
 What is given up first is what matters least; docs/spool.md has the rules.
 """
 
+import errno
 import logging
 import secrets
 import struct
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +23,10 @@ from gateway.plan import SpoolPlan
 from gateway.reading import Lane
 from gateway.records import unpack_batch
 from gateway.recover import LaneFormat, epoch_in
+from gateway.room import Room
 
 SEGMENT_BYTES: Final = (1 << 20, 1 << 20, 8 << 20, 8 << 20)
+FILES_MIN: Final = 2  # of a lane: with one to write and one to give up, it can always go on
 _EPOCH_HEAD: Final = b"POLESPOOL1"
 _EPOCH_SIZE: Final = len(_EPOCH_HEAD) + 8 + 4
 _log = logging.getLogger("spool")
@@ -38,26 +42,110 @@ class Lanes:
         self, folder: Path, plan: SpoolPlan, disk: Disk, segment_bytes: tuple[int, ...] = SEGMENT_BYTES
     ) -> None:
         self._disk = disk
+        self._lock = folder / "lock"
         disk.make_folder(folder)
-        self._lock_fd = disk.lock(folder / "lock")
-        self.epoch = _epoch_of(disk, folder, segment_bytes)
-        self.logs: tuple[LaneLog, ...] = tuple(
-            self._open_log(folder, lane, plan.quota_mib[lane] << 20, segment_bytes[lane]) for lane in Lane
-        )
+        self._lock_fd = disk.lock(self._lock)
+        logs: list[LaneLog] = []
+        try:
+            self.epoch = _epoch_of(disk, folder, segment_bytes)
+            sharing = _Sharing(disk, folder, plan, segment_bytes, logs)
+            for lane in Lane:
+                size = segment_bytes[lane]
+                segments_max = (plan.quota_mib[lane] << 20) // size
+                form = LaneFormat(lane, self.epoch, size, segments_max, marks_of, kinds_of)
+                logs.append(LaneLog(disk, folder / str(int(lane)), form, _Share(sharing, lane)))
+            self.logs: tuple[LaneLog, ...] = tuple(logs)
+        except OSError:
+            self._close(logs)
+            raise
 
-    def _open_log(self, folder: Path, lane: Lane, quota: int, segment_bytes: int) -> LaneLog:
-        form = LaneFormat(lane, self.epoch, segment_bytes, quota // segment_bytes, marks_of, kinds_of)
-        return LaneLog(self._disk, folder / str(int(lane)), form, lambda: self._make_room(lane))
+    def moved(self) -> bool:
+        """Whether another disk is now where this one was mounted: these files must be left alone then.
 
-    def _make_room(self, lane: Lane) -> bool:
-        """Give up the oldest segment of the least important lane below `lane`; False if there is none."""
-        return any(self.logs[other].evict_oldest(to_disk=True) for other in reversed(Lane) if other > lane)
+        Raises OSError where there is none.
+        """
+        return not self._disk.is_at(self._lock_fd, self._lock)
 
     def close(self) -> None:
         """Close the files and give up the ownership of the folder."""
-        for log in self.logs:
+        self._close(self.logs)
+
+    def _close(self, logs: Sequence[LaneLog]) -> None:
+        for log in logs:
             log.close()
         self._disk.close(self._lock_fd)
+
+
+class _Sharing:
+    """The disk that the lanes share: how much of it stays free, and whose floor is how many files."""
+
+    def __init__(
+        self,
+        disk: Disk,
+        folder: Path,
+        plan: SpoolPlan,
+        segment_bytes: tuple[int, ...],
+        logs: Sequence[LaneLog],
+    ) -> None:
+        self._disk = disk
+        self._folder = folder
+        self.segment_bytes = segment_bytes
+        self.logs = logs  # those that are open so far
+        self.reserve = plan.reserve_bytes(disk.total_bytes(folder))
+        self.floors = tuple(
+            max(FILES_MIN, -(-(min(floor, quota) << 20) // size))
+            for floor, quota, size in zip(plan.floor_mib, plan.quota_mib, segment_bytes, strict=True)
+        )
+
+    def free(self) -> int:
+        """Bytes that may still be written, the reserve included."""
+        return self._disk.free_bytes(self._folder)
+
+    def has_below(self, files: int, lane: Lane) -> bool:
+        """Whether a lane has less than that many files."""
+        return lane >= len(self.logs) or self.logs[lane].files < files
+
+    def take_from(self, lane: Lane, keep: int) -> int:
+        """Have a lane give up a file, if it has more than `keep`; the bytes freed."""
+        return self.logs[lane].give_room(keep) if lane < len(self.logs) else 0
+
+
+class _Share(Room):
+    """One lane's share of it.
+
+    Alerts may use the reserve; every other lane only up to its floor. Room is made by the least
+    important lane that is above its floor. A more important one gives only to a lane that is below
+    its own floor, and alerts give to none. A lane that could not go on at all is given what others
+    have beyond the two files they go on with; alerts, what others have beyond the one in use.
+    """
+
+    def __init__(self, sharing: _Sharing, lane: Lane) -> None:
+        self._sharing = sharing
+        self._lane = lane
+
+    def ask(self, freed: int) -> None:
+        """One more file is all right in place of as much, or where the reserve stays free."""
+        sharing, lane = self._sharing, self._lane
+        size = sharing.segment_bytes[lane]
+        if freed >= size:
+            return
+        exempt = lane == Lane.ALERT or sharing.has_below(sharing.floors[lane], lane)
+        reserve = 0 if exempt else sharing.reserve
+        if sharing.free() < size + reserve:
+            raise OSError(
+                errno.ENOSPC, "no space left" if not reserve else "no space left beside the reserve"
+            )
+
+    def make(self) -> int:
+        """Have the least important lane that can give up its oldest file; the bytes freed."""
+        sharing, lane = self._sharing, self._lane
+        givers = [other for other in reversed(Lane) if other > lane]
+        if sharing.has_below(sharing.floors[lane], lane):
+            givers += [other for other in reversed(Lane) if Lane.ALERT < other < lane]
+        asked = [(other, sharing.floors[other]) for other in givers]
+        if sharing.has_below(FILES_MIN, lane):
+            asked += [(other, 1 if lane == Lane.ALERT else FILES_MIN) for other in givers]
+        return next((freed for other, keep in asked if (freed := sharing.take_from(other, keep))), 0)
 
 
 def marks_of(content: bytes) -> dict[int, int]:

@@ -15,7 +15,8 @@ from typing import Any, Final
 from gateway.errors import ConfigError
 from gateway.reading import Measure
 
-VERSION: Final = 1
+VERSION: Final = 2
+RESERVE_MAX: Final = 512 << 20  # bytes left free where the site file does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,22 @@ class PortPlan:
 
 @dataclass(frozen=True, slots=True)
 class SpoolPlan:
-    """Disk budget per lane in MiB, highest priority first, and the commit windows in seconds."""
+    """What the lanes may take of the disk, highest priority first, and their commit windows in seconds.
+
+    `quota_mib` is the most a lane takes, `floor_mib` what no other lane can take from it, `reserve_mib`
+    what the lanes leave free on the file system; None is a twentieth of it, at most half a GiB.
+    """
 
     quota_mib: tuple[int, int, int, int] = (64, 64, 512, 32)
     window_s: tuple[float, float, float, float] = (0.002, 0.05, 1.0, 5.0)
+    floor_mib: tuple[int, int, int, int] = (64, 16, 64, 16)
+    reserve_mib: int | None = None
+
+    def reserve_bytes(self, total_bytes: int) -> int:
+        """What stays free on a file system of that size."""
+        if self.reserve_mib is not None:
+            return self.reserve_mib << 20
+        return min(total_bytes // 20, RESERVE_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +158,19 @@ def parse_plan(text: bytes, name: str) -> Plan:
             box=plain["box"],
             state=Path(plain["state"]),
             ports=tuple(_port(p) for p in plain["ports"]),
-            spool=SpoolPlan(tuple(plain["spool"]["quota_mib"]), tuple(plain["spool"]["window_s"])),
+            spool=_spool(plain["spool"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{name} is damaged ({error}); run `gateway run SITE` again") from error
+
+
+def _spool(plain: dict[str, Any]) -> SpoolPlan:
+    return SpoolPlan(
+        quota_mib=tuple(plain["quota_mib"]),
+        window_s=tuple(plain["window_s"]),
+        floor_mib=tuple(plain["floor_mib"]),
+        reserve_mib=plain["reserve_mib"],
+    )
 
 
 def _port(plain: dict[str, Any]) -> PortPlan:

@@ -3,6 +3,7 @@
 Reads only; what to do about it is `gateway.lane`'s. A file that is no segment of ours is left alone.
 """
 
+import contextlib
 import itertools
 import re
 from collections import Counter
@@ -88,6 +89,16 @@ def _segment(disk: Disk, path: Path, size: int) -> Segment | None:
         disk.close(fd)
         return None
     return Segment(path, fd, header, header.seed, size - PAGE)
+
+
+def count_kinds(disk: Disk, segment: Segment, first: int, last: int, form: LaneFormat) -> Counter[int]:
+    """How many records of each Kind a segment holds from `first` to `last`, as far as it can be read."""
+    counts: Counter[int] = Counter()
+    with contextlib.suppress(OSError):
+        frames = frames_in(disk, segment.fd, segment.seed, PAGE, first, segment.end)
+        for frame in itertools.takewhile(lambda frame: frame.first_seq <= last, frames):
+            counts.update(form.count_kinds(frame.content))
+    return counts
 
 
 def epoch_in(disk: Disk, folder: Path, size: int) -> bytes | None:

@@ -136,6 +136,14 @@ def pack_commit(seed: int, first_seq: int, payloads: Sequence[Payload]) -> bytes
     return commit + bytes(-len(commit) % PAGE)
 
 
+def remember(marks: dict[int, int], newer: Mapping[int, int]) -> None:
+    """Note the highest n per incarnation, newest last; of more than MARKS_MAX the oldest are forgotten."""
+    for incarnation, n in newer.items():
+        marks[incarnation] = max(n, marks.pop(incarnation, 0))
+    while len(marks) > MARKS_MAX:
+        del marks[next(iter(marks))]
+
+
 def page_after(at: int) -> int:
     """The first page boundary at or after an offset."""
     return -(-at // PAGE) * PAGE
