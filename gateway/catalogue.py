@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
-from gateway.compile import answer_alone, run_child
+from gateway.compile import answer_alone
+from gateway.pluginchild import run_child
 from gateway.errors import ConfigError, GatewayError
 from gateway.plugins import DRIVERS, Plugin, found
 

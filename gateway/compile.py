@@ -8,7 +8,6 @@ bug in a driver, and its parent says so instead of falling over with it.
 import errno
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Final, TextIO
 from gateway.errors import ConfigError, GatewayError
 from gateway.log import say
 from gateway.plan import Plan, load_plan, parse_plan
+from gateway.pluginchild import run_child
 from gateway.unitlock import hold_units
 
-_TIMEOUT_S: Final = 120.0  # importing numpy and a model takes tens of seconds on a cold SD card
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _log = logging.getLogger("compile")
 
@@ -68,35 +67,6 @@ def answer_alone() -> TextIO:
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return answer
-
-
-def run_child(module: str, *arguments: str, doing: str) -> bytes:
-    """Run one of our modules that loads plugins; its stdout.
-
-    Raises ConfigError with what it printed if it found an error, or saying that a plugin broke it.
-    """
-    # -P: a folder named like one of our packages in the current directory must not shadow it.
-    command = [sys.executable, "-P", "-m", module, *arguments]
-    try:
-        child = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise ConfigError(
-            f"{doing} took over {_TIMEOUT_S:.0f} s; does a driver wait for something?"
-        ) from None
-    if child.returncode == 0:
-        return child.stdout
-    text = child.stderr.decode(errors="replace").strip()
-    if child.returncode == os.EX_DATAERR:
-        raise ConfigError(text)
-    if "GATEWAY_TRACE" in os.environ:
-        sys.stderr.write(text + "\n")
-    how = f"signal {-child.returncode}" if child.returncode < 0 else f"status {child.returncode}"
-    last = text.splitlines()[-1] if text else "it said nothing"
-    raise ConfigError(
-        f"{doing} ended with {how} ({last}); a plugin is broken. GATEWAY_TRACE=1 shows where it happened"
-    )
 
 
 def main() -> int:

@@ -5,11 +5,12 @@ hub key it got in the address, so nobody in between can read the token or pose a
 once and gets one answer, each a msgpack array in one ZeroMQ frame:
 
     [1, "N", token, box, curve public (Z85), sign public (32 B), nonce (16 B), signature (64 B)]
-    [1, "Y", box, name of the hub]      or      [1, "X", code, text]
+    [1, "Y", box, name of the hub, sign public (32 B)]      or      [1, "X", code, text]
 
 The CURVE key is proven by the connection itself (its ZAP User-Id must equal the key in the
-request), the Ed25519 key by the signature over `statement`. Asking again with the same keys, because
-an answer got lost, gives the same answer.
+request), the Ed25519 key by the signature over `statement`. The hub's Ed25519 key, which the box pins
+for commands, comes over a connection that only the owner of the hub key can answer. Asking again with
+the same keys, because an answer got lost, gives the same answer.
 """
 
 import base64
@@ -65,10 +66,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The box is on the allow-list."""
+    """The box is on the allow-list. `sign_public` is the hub's Ed25519 key; b"" from a hub without one."""
 
     box: str
     hub: str
+    sign_public: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ def pack_request(request: Request) -> bytes:
 
 def unpack_request(frame: bytes) -> Request:
     """Read a request. Raises WireError for anything that is not one."""
-    _, token, box, curve_public, sign_public, nonce, signature = _fields(frame, ("N",), 6)
+    _, token, box, curve_public, sign_public, nonce, signature = _fields(frame, ("N",), 6)[:7]
     if not (isinstance(token, str) and len(token) == _TOKEN_LENGTH and set(token) <= set(_ALPHABET)):
         raise WireError("malformed", "token")
     if not (isinstance(box, str) and BOX_NAME.fullmatch(box)):
@@ -170,7 +172,7 @@ def unpack_request(frame: bytes) -> Request:
 def pack_answer(answer: Answer) -> bytes:
     """The answer as bytes."""
     if isinstance(answer, Accepted):
-        fields = [VERSION, "Y", answer.box, answer.hub]
+        fields = [VERSION, "Y", answer.box, answer.hub, answer.sign_public]
     else:
         fields = [VERSION, "X", answer.code, answer.text]
     packed: bytes = msgpack.packb(fields)
@@ -179,10 +181,15 @@ def pack_answer(answer: Answer) -> bytes:
 
 def unpack_answer(frame: bytes) -> Answer:
     """Read an answer. Raises WireError for anything that is not one."""
-    letter, first, second = _fields(frame, ("Y", "X"), 2)
+    letter, first, second, *later = _fields(frame, ("Y", "X"), 2)
     if not (isinstance(first, str) and isinstance(second, str)):
         raise WireError("malformed", "not text")
-    return Accepted(first, second) if letter == "Y" else Refused(first, second[:300])
+    if letter == "X":
+        return Refused(first, second[:300])
+    sign_public = later[0] if later else b""
+    if type(sign_public) is not bytes or len(sign_public) not in (0, 32):
+        raise WireError("malformed", "the hub's signing key is not 32 bytes")
+    return Accepted(first, second, sign_public)
 
 
 def _fields(frame: bytes, letters: tuple[str, ...], count: int) -> list[Any]:
@@ -199,4 +206,4 @@ def _fields(frame: bytes, letters: tuple[str, ...], count: int) -> list[Any]:
         raise WireError("version", f"this end speaks {VERSION}")
     if plain[1] not in letters:
         raise WireError("unknown_letter")
-    return plain[1 : 2 + count]
+    return plain[1:]

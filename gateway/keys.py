@@ -33,11 +33,15 @@ class BoxKeys:
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """Where a box is enrolled (enrolment.json): the hub's endpoint, and its pinned public key in Z85."""
+    """Where a box is enrolled (enrolment.json): the hub's endpoint, and its pinned public keys.
+
+    `hub_key` is CURVE (Z85), `hub_sign` Ed25519 (hex): "" in a file from before hubs signed commands.
+    """
 
     box: str
     hub: str
     hub_key: str
+    hub_sign: str = ""
 
 
 def keys_path(state: Path) -> Path:
@@ -69,8 +73,10 @@ def write_box_keys(path: Path, keys: BoxKeys) -> None:
 def read_enrolment(path: Path) -> Enrolment:
     """Read enrolment.json. Raises ConfigError if it is missing, readable by others or damaged."""
     plain = read_private_json(path, "run `gateway enrol HUB TOKEN` on this box first")
+    plain.setdefault("hub_sign", "")
     enrolment = Enrolment(**_texts(plain, path, Enrolment))
-    if not is_curve_key(enrolment.hub_key):
+    is_signing_key = not enrolment.hub_sign or _HEX_KEY.fullmatch(enrolment.hub_sign)
+    if not (is_curve_key(enrolment.hub_key) and is_signing_key):
         raise ConfigError(f"{path} holds no hub key; {_remake(path)}")
     return enrolment
 

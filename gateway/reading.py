@@ -137,6 +137,34 @@ class Result:
     ok: bool
 
 
+class BoxCommand(IntEnum):
+    """What a hub's owner can have a box do. A closed list: nothing else is ever done for a command."""
+
+    UNKNOWN = 0  # in a result: a name that this box does not know
+    PING = 1
+    THROTTLE = 2
+    RELOAD = 3
+
+
+class Outcome(IntEnum):
+    """What became of a box's command; the last field of its result. All but DONE changed nothing."""
+
+    DONE = 0
+    FAILED = 1  # tried, and it could not be done: the box's log says why
+    INTERRUPTED = 2  # core died while at it; whether it took effect is not known, it is not tried again
+    EXPIRED = 3
+    CLOCK_UNKNOWN = 4  # nothing says what time it is, so nobody can say whether it has expired
+    UNKNOWN_COMMAND = 5
+    BAD_ARGUMENTS = 6
+    OTHER_BOX = 7  # signed for another box
+    TOO_LONG_LIVED = 8  # expires later than a box would remember that it was done
+    TOO_MANY = 9  # the ledger holds as many as it can that have not expired
+    NOT_NOTED = 10  # the disk refuses to note it down, so it was not begun
+    SITE_WRONG = 11  # the site file has errors, or names another box: the old plan goes on
+    NO_SITE = 12  # this core was started from a plan alone
+    NOT_PINNED = 13  # the box was enrolled before hubs signed commands
+
+
 Record = Reading | Event | Health | Result
 
 

@@ -16,7 +16,7 @@ import msgpack
 from gateway.clock import ClockSource, ClockState
 from gateway.errors import BadFrame, WireError
 from gateway.plan import SensorPlan
-from gateway.reading import Event, Health, HealthCode, Kind, Record, Result, Value
+from gateway.reading import BoxCommand, Event, Health, HealthCode, Kind, Outcome, Record, Result, Value
 
 BATCH_VERSION: Final = 1
 BATCH_MAX: Final = (2048, 4096, 4096, 4096)  # bytes, by lane: an alert never waits behind a long frame
@@ -96,6 +96,12 @@ def pack_anchor(state: ClockState) -> bytes:
     return packed
 
 
+def pack_outcome(command: BoxCommand, order_id: bytes, outcome: Outcome) -> bytes:
+    """The result of a command to the box itself; when, and in which life of the box, its batch says."""
+    packed: bytes = msgpack.packb([Kind.RESULT, 0, command, order_id, outcome is Outcome.DONE, outcome])
+    return packed
+
+
 def quantum(value: Value, resolution: float) -> int | None:
     """The value as a whole multiple of its resolution; None stays None."""
     if value is None:
@@ -158,8 +164,16 @@ def _unpack(kind: Kind, fields: list[Any], sensor: dict[str, Any]) -> dict[str, 
         }
     if kind is Kind.RESULT:
         command, command_id, ok = fields[2:5]
-        return {"command": sensor["commands"][command], "id": command_id.hex(), "ok": bool(ok)}
+        plain = {"id": command_id.hex(), "ok": bool(ok)}
+        if fields[1] == 0:
+            return plain | {"command": BoxCommand(command).name.lower(), "outcome": _outcome(fields[5])}
+        return plain | {"command": sensor["commands"][command]}
     raise WireError("bad_record", f"{kind.name} is no stored record")
+
+
+def _outcome(code: int) -> str:
+    """Its name; of a newer box's outcome only the number, as that it was not done is said beside it."""
+    return Outcome(code).name.lower() if code in set(Outcome) else f"outcome_{code:d}"
 
 
 def _value(steps: int | None, unit: str, resolution: float) -> Value:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from gateway.compile import run_child
+from gateway.pluginchild import run_child
 
 
 class Schema:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import zmq
@@ -176,6 +177,7 @@ class EnrolThread(HubThread):
             say(_log, logging.ERROR, str(error))
             return Refused("hub_disk", "the hub cannot write its allow-list; try again later")
         if isinstance(answer, Accepted):
+            answer = replace(answer, sign_public=bytes.fromhex(self._keys.sign_public))
             say(
                 _log,
                 logging.INFO,

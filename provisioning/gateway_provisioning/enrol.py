@@ -46,7 +46,7 @@ def enrol(state: Path, hub: HubAddress, token: str, box: str, timeout_s: float =
     answer = _ask(keys, hub, _request(keys, hub, token), timeout_s)
     if isinstance(answer, Refused):
         raise ConfigError(f"the hub did not enrol this box: {answer.text}")
-    enrolment = Enrolment(box=answer.box, hub=hub.endpoint, hub_key=hub.key)
+    enrolment = Enrolment(answer.box, hub.endpoint, hub.key, answer.sign_public.hex())
     write_enrolment(enrolment_path(state), enrolment)
     return enrolment
 

@@ -59,6 +59,7 @@ def test_token_lets_a_box_in_and_the_fleet_door_opens(
     enrolment = enrol(state, folder.address(), token(), "elm-1")
     assert read_enrolment(enrolment_path(state)) == enrolment
     assert (enrolment.box, enrolment.hub) == ("elm-1", folder.endpoint)
+    assert enrolment.hub_sign == folder.keys().sign_public, "commands would be refused"
     with closing(Box(read_box_keys(keys_path(state)), enrolment.hub, enrolment.hub_key)) as box:
         until = time.monotonic() + 1
         answer = None
@@ -73,11 +74,12 @@ def test_token_works_once_for_another_box_and_again_for_the_same(
     folder: HubFolder, hub: RunningHub, token: Token
 ) -> None:
     code, first, second = token(), make_keys("elm-1"), make_keys("elm-2")
-    assert _ask(folder, first, code) == Accepted("elm-1", "hub")
+    accepted = Accepted("elm-1", "hub", bytes.fromhex(folder.keys().sign_public))
+    assert _ask(folder, first, code) == accepted
     refused = _ask(folder, second, code)
     assert isinstance(refused, Refused)
     assert (refused.code, "by another box" in refused.text) == ("used", True)
-    assert _ask(folder, first, code) == Accepted("elm-1", "hub"), "the first answer may have got lost"
+    assert _ask(folder, first, code) == accepted, "the first answer may have got lost"
     assert _code(_ask(folder, replace(first, box="elm-3"), code)) == "used"
 
 

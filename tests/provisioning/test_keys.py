@@ -4,6 +4,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +35,7 @@ from gateway.keys import (
     read_enrolment,
     write_box_keys,
     write_enrolment,
+    write_private_json,
     z85_decode,
     z85_encode,
 )
@@ -121,10 +123,22 @@ def test_a_link_laid_in_the_way_is_not_written_through(tmp_path: Path) -> None:
 
 
 def test_enrolment_round_trip(tmp_path: Path) -> None:
-    enrolment = Enrolment("elm-1", "tcp://hub:7711", make_keys("hub").curve_public)
+    hub = make_keys("hub")
+    enrolment = Enrolment("elm-1", "tcp://hub:7711", hub.curve_public, hub.sign_public)
     write_enrolment(enrolment_path(tmp_path), enrolment)
     assert read_enrolment(enrolment_path(tmp_path)) == enrolment
-    assert asdict(enrolment).keys() == {"box", "hub", "hub_key"}
+    assert asdict(enrolment).keys() == {"box", "hub", "hub_key", "hub_sign"}
+
+
+def test_enrolment_from_before_hubs_signed_commands_is_read_and_a_wrong_key_is_told(tmp_path: Path) -> None:
+    path, before = enrolment_path(tmp_path), {"box": "elm-1", "hub": "tcp://hub:7711"}
+    before["hub_key"] = make_keys("hub").curve_public
+    write_private_json(path, before)
+    assert read_enrolment(path) == Enrolment(**before)
+    for wrong in ("ab" * 31, "X" * 64, 7):
+        write_private_json(path, before | {"hub_sign": wrong})
+        with pytest.raises(ConfigError, match="enrol this box again"):
+            read_enrolment(path)
 
 
 @given(st.binary(max_size=64))
@@ -174,8 +188,15 @@ def test_messages_round_trip() -> None:
     keys = make_keys("elm-1")
     request = Request(new_token(), "elm-1", keys.curve_public, bytes(32), bytes(16), bytes(64))
     assert unpack_request(pack_request(request)) == request
-    for answer in (Accepted("elm-1", "hub"), Refused("used", "text")):
+    for answer in (Accepted("elm-1", "hub"), Accepted("elm-1", "hub", b"k" * 32), Refused("used", "text")):
         assert unpack_answer(pack_answer(answer)) == answer
+
+
+def test_answer_of_a_hub_from_before_it_signed_commands_is_read() -> None:
+    assert unpack_answer(msgpack.packb([1, "Y", "elm-1", "hub"])) == Accepted("elm-1", "hub", b"")
+    for wrong in (b"k" * 31, "k" * 32, None):
+        with pytest.raises(WireError, match="signing key"):
+            unpack_answer(msgpack.packb([1, "Y", "elm-1", "hub", wrong]))
 
 
 @pytest.mark.parametrize("before", [b"\x98", b"\x98\x01"])
