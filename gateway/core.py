@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.clock import Clock, ClockSource, ClockState, SystemClock
+from gateway.diskwords import why_refused
 from gateway.errors import ConfigError, GatewayError, SpoolError
 from gateway.linkserver import LinkServer, Peer
 from gateway.log import say, start_logging
@@ -107,18 +108,12 @@ class Core:
 
     def status(self) -> dict[str, Any]:
         """Numbers a person or a test asks for: lanes, link, spool, uplink."""
-        lanes = {
-            lane.name.lower(): {
-                "produced": log.next_seq - 1,
-                "acked": log.acked,
-                "counters": dict(log.counters),
-            }
-            for lane, log in zip(Lane, self._spool.logs, strict=True)
-        }
+        spool = self._spool.status()
         return {
-            "lanes": lanes,
+            "lanes": spool["lanes"],
             "epoch": self._spool.epoch.hex(),
-            "spool": dict(self._spool.counters),
+            "spool": spool["counters"],
+            "wear": spool["wear"],
             "link": dict(self._link.counters),
             "uplink": self._uplink.status(),
         }
@@ -218,7 +213,7 @@ def main(arguments: list[str]) -> int:
         say(_log, logging.ERROR, str(error))
         return 1
     except OSError as error:
-        say(_log, logging.ERROR, f"the spool cannot be opened: {error}; free some space or mend the disk")
+        say(_log, logging.ERROR, f"the spool cannot be opened: {why_refused(error)}", file=error.filename)
         time.sleep(1)  # whoever restarts this process must not spin
         return 1
     return 0

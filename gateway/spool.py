@@ -5,6 +5,7 @@ which waits for the lane's commit window, packs what came in into batches, commi
 and then says *kept*. A lane-0 commit therefore never waits for telemetry.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -12,24 +13,26 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from gateway.clock import Clock
+from gateway.clock import Clock, ClockSource
 from gateway.disk import PAGE, Disk
-from gateway.errors import SpoolError
+from gateway.errors import SpoolError, WireError
+from gateway.figures import Ages, Durations, Wear
 from gateway.lane import COMMIT_MAX, LaneLog
-from gateway.lanes import Lanes, marks_of
+from gateway.lanes import SEGMENT_BYTES, Lanes, marks_of
 from gateway.log import Condition
 from gateway.plan import SpoolPlan
 from gateway.reading import Lane
-from gateway.records import BATCH_MAX, RECORDS_MAX, BatchHeader, Item, Source, pack_batch
+from gateway.records import BATCH_MAX, RECORDS_MAX, BatchHeader, Item, Source, pack_batch, unpack_batch
 from gateway.segment import Lost, Payload, StoredFrame
 
 __all__ = ["Kept", "Lost", "Spool", "StoredFrame"]
 
-PENDING_MAX: Final = 1 << 20  # bytes of one lane that wait for the disk
+PENDING_MAX: Final = 1 << 20  # bytes of memory that one lane's records take while they wait for the disk
+_ITEM_BYTES: Final = 136  # what CPython takes for an Item beside its packed bytes
 _EAGER_BYTES: Final = 32 << 10  # this much waiting ends a commit window early
-_RETRY_S: Final = 1.0
+_RETRY_S: Final = (1.0, 8.0)  # first and longest pause while the disk refuses
 _SEEN_MAX: Final = 4096
 _log = logging.getLogger("spool")
 
@@ -76,6 +79,8 @@ class Spool:
         self._clock = clock
         self._table = table
         self.counters: Counter[str] = Counter()
+        self._wear = Wear()
+        self._moved = False  # another disk was mounted in place of this one
         self._waiting = [0] * len(Lane)
         self._budget = threading.Lock()
         self._seen: dict[tuple[int, int], int] = {}  # (incarnation, lane) -> highest n taken in
@@ -100,7 +105,7 @@ class Spool:
             self.counters["numbers_missing"] += first_n - highest - 1
         if not items:
             return True
-        size = _size(items)
+        size = _memory(items)
         with self._budget:
             if self._waiting[lane] + size > PENDING_MAX:
                 self.counters["refused"] += len(items)
@@ -109,7 +114,7 @@ class Spool:
         self._seen[incarnation, lane] = first_n + len(items) - 1
         if len(self._seen) > _SEEN_MAX:
             del self._seen[next(iter(self._seen))]  # the oldest incarnation is long dead
-        self._writers[lane].add(_Run(incarnation, first_n, items), size)
+        self._writers[lane].add(_Run(incarnation, first_n, items), _size(items))
         return True
 
     def kept_of(self, incarnation: int) -> dict[int, int]:
@@ -121,8 +126,16 @@ class Spool:
         with self._budget:
             self._waiting[lane] -= size
 
+    def moved(self) -> bool:
+        """Whether another disk was mounted in place of this one; looked at when this one refuses."""
+        with contextlib.suppress(OSError):  # there is none at all
+            self._moved = self._moved or self._lanes.moved()
+        return self._moved
+
     def check(self) -> None:
-        """Raises SpoolError if a lane's thread has died, which is a bug: core must start afresh."""
+        """Raises SpoolError where core must start afresh: a thread died (a bug), the disk was exchanged."""
+        if self._moved:
+            raise SpoolError("another disk is mounted where the spool was; core starts again with that")
         for writer in self._writers:
             if not writer.is_alive():
                 raise SpoolError(f"the thread {writer.name} died; core starts again")
@@ -132,6 +145,27 @@ class Spool:
         state = self._clock.state()
         wall = state.wall_ns - (state.mono_ns - base_mono_ns)
         return BatchHeader(state.boot, self._table, base_mono_ns, wall, state.source, state.error_us, sources)
+
+    def status(self) -> dict[str, Any]:
+        """Figures of every lane; what the disk is made to write."""
+        total: Counter[str] = Counter()
+        for log in self.logs:
+            total.update(log.counters.copy())
+        lanes = {writer.lane.name.lower(): writer.status() for writer in self._writers}
+        return {"lanes": lanes, "counters": dict(self.counters), "wear": self._wear.status(total)}
+
+    def mono_ns(self) -> int:
+        """CLOCK_MONOTONIC now."""
+        return self._clock.mono_ns()
+
+    def taken_ns(self, header: BatchHeader) -> int:
+        """When a stored batch was taken, as CLOCK_MONOTONIC would have been; now, where no clock tells."""
+        now = self._clock.state()
+        if header.boot == now.boot:
+            return header.base_mono_ns
+        if ClockSource.NONE in {header.clock, now.source}:
+            return now.mono_ns
+        return now.mono_ns - max(0, now.wall_ns - header.base_wall_ns)
 
     def finish(self) -> None:
         """Commit what is waiting and stop the lanes' threads; what is stored can still be read."""
@@ -155,7 +189,7 @@ class _Writer(threading.Thread):
         super().__init__(name=f"spool-{lane.name.lower()}", daemon=True)
         self._spool = spool
         self._log = log
-        self._lane = lane
+        self.lane = lane
         self._window_s = window_s
         self._on_kept = on_kept
         self._runs: deque[_Run] = deque()
@@ -164,6 +198,23 @@ class _Writer(threading.Thread):
         self._more = threading.Condition()
         self._stopping = False
         self._disk_ok = Condition(_log, f"spool lane {lane.name.lower()}")
+        self._commit_s = Durations()
+        self._ages = Ages()
+
+    def status(self) -> dict[str, Any]:
+        """What the lane holds, how old that is, how its commits go, what the disk says if it refuses."""
+        log = self._log
+        p50, p99 = (self._commit_s.quantile(share) for share in (0.5, 0.99))
+        return {
+            "produced": log.next_seq - 1,
+            "acked": log.acked,
+            "held": log.held,
+            "disk_bytes": log.files * SEGMENT_BYTES[self.lane],
+            "oldest_s": self._ages.age_s(log.first_held, self._spool.mono_ns()) if log.held else None,
+            "commit_ms": [None if s is None else round(s * 1000, 2) for s in (p50, p99)],
+            "refuses": self._disk_ok.broken,
+            "counters": log.counters.copy(),
+        }
 
     def add(self, run: _Run, size: int) -> None:
         """Queue records for the next commit."""
@@ -182,6 +233,7 @@ class _Writer(threading.Thread):
 
     def run(self) -> None:
         """The thread's main loop."""
+        self._look_back()
         while True:
             with self._more:
                 self._more.wait_for(lambda: self._runs or self._stopping)
@@ -195,32 +247,48 @@ class _Writer(threading.Thread):
             if not runs:
                 return
             self._commit_all(runs)
+            self._log.prepare()
+
+    def _look_back(self) -> None:
+        """How old is what waited already?"""
+        with contextlib.suppress(OSError, WireError):
+            for found in self._log.peek(self._log.acked, 1):
+                if isinstance(found, StoredFrame):
+                    taken_ns = self._spool.taken_ns(unpack_batch(found.content).header)
+                    self._ages.note(found.first_seq, taken_ns, found.first_seq)
 
     def _commit_all(self, runs: deque[_Run]) -> None:
         """Commit everything, however long the disk refuses; gives up only when asked to stop."""
+        pause_s = _RETRY_S[0]
         while runs:
-            run_batches, oldest_ns = self._batches(runs)
+            batches, oldest_ns = self._batches(runs)
+            began = time.monotonic()
             try:
-                first_seq = self._log.append(run_batches)
+                first_seq = self._log.append(batches)
             except SpoolError as error:
-                self._disk_ok.breaks(f"{error}; records wait in memory, free some space or replace the disk")
+                self._disk_ok.breaks(f"{error}; records wait in memory")
+                moved = self._spool.moved()  # then nothing more may be written: core starts afresh
                 with self._more:
-                    if self._more.wait_for(lambda: self._stopping, _RETRY_S):
+                    if self._more.wait_for(lambda: self._stopping, None if moved else pause_s):
                         return
+                pause_s = min(pause_s * 2, _RETRY_S[1])
                 continue
+            self._commit_s.add(time.monotonic() - began)
             self._disk_ok.heals()
+            pause_s = _RETRY_S[0]
             marks: dict[int, int] = {}
-            for payload in run_batches:
+            for payload in batches:
                 marks |= marks_of(payload.content)
-            self._spool.settled(self._lane, _take(runs, sum(p.count for p in run_batches)))
-            kept = Kept(self._lane, marks, first_seq, sum(p.count for p in run_batches), oldest_ns)
-            self._on_kept(kept)
+            count = sum(payload.count for payload in batches)
+            self._ages.note(first_seq, oldest_ns, self._log.first_held)
+            self._spool.settled(self.lane, _take(runs, count))
+            self._on_kept(Kept(self.lane, marks, first_seq, count, oldest_ns))
 
     def _batches(self, runs: deque[_Run]) -> tuple[list[Payload], int]:
         """The next commit's worth of batches, and the time of the oldest record in them."""
         payloads: list[Payload] = []
         total, oldest_ns = 0, 2**63
-        for part in _parts(runs, BATCH_MAX[self._lane]):
+        for part in _parts(runs, BATCH_MAX[self.lane]):
             items = [item for run in part for item in run.items]
             base_ns = min(t_ns for t_ns, _ in items)
             sources = tuple(Source(run.incarnation, run.first_n, len(run.items)) for run in part)
@@ -259,7 +327,7 @@ def _take(runs: deque[_Run], count: int) -> int:
     size = 0
     while count:
         run = runs[0]
-        size += _size(run.items[:count])
+        size += _memory(run.items[:count])
         if len(run.items) <= count:
             count -= len(run.items)
             runs.popleft()
@@ -271,3 +339,7 @@ def _take(runs: deque[_Run], count: int) -> int:
 
 def _size(items: list[Item]) -> int:
     return sum(len(packed) + 16 for _, packed in items)
+
+
+def _memory(items: list[Item]) -> int:
+    return sum(len(packed) + _ITEM_BYTES for _, packed in items)
