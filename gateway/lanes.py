@@ -5,6 +5,7 @@ What is given up first is what matters least; docs/spool.md has the rules.
 
 import errno
 import logging
+import os
 import secrets
 import struct
 import zlib
@@ -132,9 +133,8 @@ class _Share(Room):
         exempt = lane == Lane.ALERT or sharing.has_below(sharing.floors[lane], lane)
         reserve = 0 if exempt else sharing.reserve
         if sharing.free() < size + reserve:
-            raise OSError(
-                errno.ENOSPC, "no space left" if not reserve else "no space left beside the reserve"
-            )
+            beside = " beside the reserve" if reserve else ""
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC) + beside)
 
     def make(self) -> int:
         """Have the least important lane that can give up its oldest file; the bytes freed."""
