@@ -32,6 +32,7 @@ class Capability(StrEnum):
     V4L2 = "v4l2"  # a camera
     USB_V4L2 = "usb-v4l2"  # a USB camera
     NETWORK = "network"  # network namespaces with a link emulator between them
+    DISK = "disk"  # an ext4 disk that fails, fills up and loses power below the file system
     TIME_TRAVEL = "time-travel"  # idle time costs nothing
 
 

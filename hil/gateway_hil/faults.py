@@ -54,6 +54,12 @@ VERBS: Final[dict[str, Verb]] = {
     "dropout": Verb("%", (1, 20), ("dropout", 0.0), scale=1e-2),
     "clock_step": Verb("s", (-3600, 3600)),
     "link_loss": Verb(undo=("link_loss", False)),
+    "disk_full": Verb(undo=("disk_full", False)),
+    "read_only": Verb(undo=("read_only", False)),
+    "write_errors": Verb(undo=("write_errors", False)),
+    "sync_errors": Verb(undo=("sync_errors", False)),
+    "bad_page": Verb("pages", (1, 3), whole=True),
+    "gone": Verb(undo=("gone", False)),
 }
 _SECONDS: Final = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "days": 86_400.0, "weeks": 604_800.0}
 _NUMBER: Final = r"(-?\d{1,9}(?:\.\d{1,3})?)"

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from gateway_hil.bench import Bench, Capability
+from gateway_hil.guest.disk import why_no_disk
 
 _SLOWNESS: Final = {"uml": 1.0, "qemu": 12.0}  # QEMU without KVM interprets every instruction
 
@@ -37,6 +39,12 @@ def _can_function_fs() -> bool:
     return True
 
 
+def _has_targets(*names: str) -> bool:
+    """Whether device-mapper has these targets."""
+    told = subprocess.run(["dmsetup", "targets"], capture_output=True, text=True, check=False).stdout
+    return set(names) <= {line.split()[0] for line in told.splitlines() if line}
+
+
 _PROBES: Final[dict[Capability, tuple[Callable[[], bool], str]]] = {
     Capability.SERIAL: (_has_udc, "this kernel has no emulated USB controller"),
     Capability.USB_SERIAL: (_has_udc, "this kernel has no emulated USB controller"),
@@ -62,6 +70,11 @@ _PROBES: Final[dict[Capability, tuple[Callable[[], bool], str]]] = {
     Capability.NETWORK: (
         lambda: Path("/dev/net/tun").exists() and shutil.which("ip") is not None,
         "there is no /dev/net/tun, or iproute2 is not installed",
+    ),
+    Capability.DISK: (
+        lambda: not why_no_disk() and _has_targets("flakey", "dust", "log-writes"),
+        "its kernel lacks loop devices or targets of device-mapper, or a package is missing "
+        "(dmsetup, e2fsprogs, mount)",
     ),
 }
 

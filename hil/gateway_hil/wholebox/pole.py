@@ -9,6 +9,7 @@
 The box was enrolled with a one-time token, as a technician would. The account is the demo's.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -23,6 +24,7 @@ from typing import Any, Final, Self
 from gateway.errors import ConfigError
 from gateway.link import ask_status
 from gateway.process import child_environment
+from gateway_hil.boxprocesses import processes_of
 from gateway_hil.demo.account import Account, draw_up
 from gateway_hil.demo.processes import GATEWAY, Census
 from gateway_hil.demo.timeline import Timeline
@@ -57,7 +59,7 @@ class Pole:
             self.start_hub()
             printed = self.gateway("hub", "token", str(self.hub_folder), "--box", BOX).split()
             hub, token = printed[printed.index("enrol") + 1 : printed.index("enrol") + 3]
-            self.state.mkdir(mode=0o700)
+            self.state.mkdir(mode=0o700, exist_ok=True)  # it may be a disk of its own
             self.gateway("enrol", hub, token, "--box", BOX, "--state", str(self.state))
         except BaseException:
             self.stop()
@@ -86,7 +88,7 @@ class Pole:
             os.close(ready)
 
     def start(self, sensors: str) -> None:
-        """Run a box with these `[sensor.NAME]` tables; returns when its core answers."""
+        """Run a box with these tables of a site file; returns when its core answers."""
         self.site.write_text(f'box = "{BOX}"\nstate = "{self.state}"\n\n{sensors}', encoding="utf-8")
         with (self.folder / "box.log").open("ab") as log:
             self._box = subprocess.Popen(
@@ -101,6 +103,7 @@ class Pole:
             assert self._hub is not None
             self._hub.kill()
             self._hub.wait()
+            self._hub = None
             return
         self.census.take({})
         self.census.kill(name)
@@ -141,6 +144,15 @@ class Pole:
                 assert process is None or process.poll() is None, f"it ended; {self.tail(log)}"
             assert time.monotonic() < end, f"not within {within_s:g} s: {what}; {self.tail('box.log')}"
             time.sleep(look_s)
+
+    def cut_power(self) -> None:
+        """All of the box ends at once, as far as processes are concerned."""
+        assert self._box is not None
+        for pid in (self._box.pid, *(pid for pid, _, _ in processes_of(self.state / "plan.json"))):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._box.wait()
+        self._box = None
 
     def stop(self) -> None:
         """Stop the box, then the hub, as systemd would."""
