@@ -17,24 +17,20 @@ from gateway import toml_keys
 from gateway.driver import Driver
 from gateway.errors import ConfigError, GatewayError
 from gateway.findings import Findings, SiteErrors
-from gateway.lanes import SEGMENT_BYTES
 from gateway.link import socket_path
-from gateway.plan import Plan, PortPlan, SensorPlan, SpoolPlan
+from gateway.plan import Plan, PortPlan, SensorPlan
 from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found, nearest, unknown
 from gateway.ports.url import SCHEMES, parse_port, port_schemes, spelt
 from gateway.reading import SENSOR_NAME
+from gateway.spoolconfig import read_spool
 from gateway.stagelist import StageList
-from gateway.validate import Checked, check_settings, shown
+from gateway.validate import Checked, check_settings
 from gateway.wire import TABLE_MAX
 
 TOP_KEYS: Final = ("box", "state", "spool", "sensor")
 SENSOR_KEYS: Final = ("driver", "port", "stages")
 PORTS_MAX: Final = 255  # a port's number is one byte on the link; 255 is the supervisor
 FILE_MAX: Final = 1 << 20  # bytes of a site file
-QUOTA_MIN: Final = tuple(
-    2 * size >> 20 for size in SEGMENT_BYTES
-)  # MiB, by lane: one segment in use, one spare
-QUOTA_MAX: Final = 1 << 20  # MiB in one lane
 
 _NAME_RULE: Final = "must be 1 to 32 of a-z, 0-9 and -, and begin with a letter"
 
@@ -89,7 +85,7 @@ class _Site:
         if box and not SENSOR_NAME.fullmatch(box):
             note.at_value(("box",), f"the box's name {_NAME_RULE}{_mended(box)}")
         state = self._state(table)
-        spool = self._spool(table.get("spool", {}))
+        spool = read_spool(table.get("spool", {}), note)
         sensors = note.table(
             table.get("sensor", {}), ("sensor",), "write [sensor.NAME] and its keys below it"
         )
@@ -119,24 +115,6 @@ class _Site:
             except ConfigError as error:
                 self._findings.at_value(("state",), str(error))
         return state
-
-    def _spool(self, written: Any) -> SpoolPlan:
-        spool = self._findings.table(written, ("spool",), "write [spool] and its keys below it") or {}
-        for key in spool:
-            if key != "quota_mib":
-                text = f"[spool] has no key {key!r}{nearest(key, ('quota_mib',))}"
-                self._findings.at_key(("spool", key), text)
-        quota = spool.get("quota_mib", list(SpoolPlan().quota_mib))
-        if isinstance(quota, list) and [type(mib) for mib in quota] == [int] * 4:
-            alert, state, telemetry, bulk = quota
-            if all(low <= mib <= QUOTA_MAX for low, mib in zip(QUOTA_MIN, quota, strict=True)):
-                return SpoolPlan(quota_mib=(alert, state, telemetry, bulk))
-        self._findings.at_value(
-            ("spool", "quota_mib"),
-            "quota_mib must be four whole numbers of MiB for alerts, state, telemetry and bulk, "
-            f"from {list(QUOTA_MIN)}, not {shown(quota)}",
-        )
-        return SpoolPlan()
 
     def _sensor(self, number: int, name: str, written: Any) -> None:
         note, path = self._findings, ("sensor", name)

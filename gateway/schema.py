@@ -14,13 +14,13 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from gateway.compile import answer_alone
-from gateway.config import QUOTA_MAX, QUOTA_MIN
 from gateway.errors import ConfigError, GatewayError
 from gateway.plan import SpoolPlan
 from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found
 from gateway.ports.url import SCHEMES, port_schemes
 from gateway.reading import SENSOR_NAME
 from gateway.settings import secret_names
+from gateway.spoolconfig import QUOTA_MAX, QUOTA_MIN
 
 _NAME: Final = f"^{SENSOR_NAME.pattern}$"
 _SECRET: Final = "^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"  # noqa: S105  a pattern, not a secret
@@ -28,7 +28,6 @@ _SECRET: Final = "^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"  # noqa: S105  a patt
 
 def site_schema(drivers: Iterable[Plugin], stages: Iterable[Plugin]) -> dict[str, Any]:
     """The schema for these drivers and stages."""
-    quotas = [{"type": "integer", "minimum": low, "maximum": QUOTA_MAX} for low in QUOTA_MIN]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "pole-gateway site file",
@@ -38,20 +37,7 @@ def site_schema(drivers: Iterable[Plugin], stages: Iterable[Plugin]) -> dict[str
         "properties": {
             "box": {"type": "string", "pattern": _NAME, "description": "The box's name at the hub."},
             "state": {"type": "string", "minLength": 1, "description": "Folder for its keys and records."},
-            "spool": {
-                "type": "object",
-                "additionalProperties": False,
-                "properties": {
-                    "quota_mib": {
-                        "type": "array",
-                        "prefixItems": quotas,
-                        "minItems": 4,
-                        "maxItems": 4,
-                        "default": list(SpoolPlan().quota_mib),
-                        "description": "MiB on disk for alerts, state, telemetry and bulk.",
-                    }
-                },
-            },
+            "spool": _spool(SpoolPlan()),
             "sensor": {
                 "type": "object",
                 "propertyNames": {"pattern": _NAME},
@@ -60,6 +46,22 @@ def site_schema(drivers: Iterable[Plugin], stages: Iterable[Plugin]) -> dict[str
         },
         "$defs": {"stages": {"type": "array", "items": {"oneOf": list(_loaded(stages, _stage))}}},
     }
+
+
+def _spool(default: SpoolPlan) -> dict[str, Any]:
+    mib = {"type": "integer", "maximum": QUOTA_MAX}
+    four = {
+        "type": "array",
+        "prefixItems": [mib | {"minimum": low} for low in QUOTA_MIN],
+        "minItems": 4,
+        "maxItems": 4,
+    }
+    lanes = "for alerts, state, telemetry and bulk"
+    quota = {"default": list(default.quota_mib), "description": f"The most MiB on disk {lanes}."}
+    floor = {"default": list(default.floor_mib), "description": f"MiB no other lane takes away, {lanes}."}
+    reserve = {"minimum": 0, "description": "MiB to leave free; a twentieth of the disk where not given."}
+    properties = {"quota_mib": four | quota, "floor_mib": four | floor, "reserve_mib": mib | reserve}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
 def _loaded(

@@ -22,9 +22,12 @@ _STARTER: Final = Template("""\
 box = "$box"    # this box's name at the hub: a-z, 0-9 and -
 state = "state"   # its own folder for keys and records; relative paths start at this file
 
-# How much disk each kind of record may take, in MiB: alerts, state, telemetry, bulk.
+# How much disk each kind of record may take, in MiB: alerts, state, telemetry, bulk; how much of that
+# no other kind can take away when the disk is full; how much of the disk to leave free.
 # [spool]
 # quota_mib = [64, 64, 512, 32]
+# floor_mib = [64, 16, 64, 16]
+# reserve_mib = 512
 
 # One table a sensor. `gateway drivers` lists drivers, `gateway scan` proposes ports.
 #

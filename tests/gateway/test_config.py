@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.config import read_site
 from gateway.errors import ConfigError
-from gateway.plan import load_plan
+from gateway.plan import SpoolPlan, load_plan
 
 GOLDEN = Path(__file__).with_name("site-errors.txt")
 HEAD = 'box = "elm"\nstate = "state"\n'
@@ -28,6 +28,23 @@ def errors_of(folder: Path, text: str) -> list[str]:
     return [
         line.removeprefix(f"{folder}/") for line in str(caught.value).replace(f"{folder}/", "").split("\n")
     ]
+
+
+def test_the_spools_share_of_the_disk(tmp_path):
+    site = write(
+        tmp_path, 'box = "elm"\nstate = "s"\n[spool]\nfloor_mib = [2, 64, 16, 32]\nreserve_mib = 0\n'
+    )
+    spool = read_site(site).spool
+    assert (spool.quota_mib, spool.floor_mib, spool.reserve_mib) == (
+        (64, 64, 512, 32),
+        (2, 64, 16, 32),
+        0,
+    )
+    read_site(site).save(tmp_path / "plan.json")
+    assert load_plan(tmp_path / "plan.json").spool == spool
+    assert spool.reserve_bytes(10**12) == 0
+    assert SpoolPlan().reserve_bytes(1 << 30) == (1 << 30) // 20
+    assert SpoolPlan().reserve_bytes(10**12) == 512 << 20
 
 
 def test_a_whole_site_becomes_a_plan(tmp_path):
@@ -61,6 +78,8 @@ def test_a_whole_site_becomes_a_plan(tmp_path):
     assert plan.box == "elm-st-0042"
     assert plan.state == tmp_path / "keep/here"
     assert plan.spool.quota_mib == (2, 3, 16, 17)
+    assert plan.spool.floor_mib == (2, 3, 16, 16)  # no more than the quota
+    assert plan.spool.reserve_mib is None
     urls = [port.url for port in plan.ports]
     replay = f"replay:{tmp_path}/street%20night.capture?speed=max"
     assert urls == ["serial:usb-1a86:7523", replay, "serial:/dev/serial0"]
