@@ -5,6 +5,7 @@
         link.near.run("curl", link.far_address)
         link.link_loss()            # silence in both directions, as 4G or a NAT does it
         link.link_loss(False)
+        link.forget()               # the same for ever, for the TCP connections there are now
 
 Each side is a namespace (`gateway_hil.netns`) with a TUN interface; a thread carries IP packets from one to
 the other through one `Fifo` a direction. The kernel's own netem is absent where this is needed most.
@@ -23,6 +24,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from gateway_hil.fifo import Fifo, LinkCounters
+from gateway_hil.nat import Nat
 from gateway_hil.netns import Namespace
 
 NETWORK: Final = "198.18.0"  # RFC 2544: for benchmarks of networks
@@ -58,6 +60,8 @@ class LinkEmulator:
         self._interface = INTERFACE if subnet == 0 else f"link{subnet}"
         self.near_address, self.far_address = (f"{NETWORK}.{4 * subnet + side}" for side in (1, 2))
         self.undeliverable = 0  # packets that the other side's kernel refused (its interface is down)
+        self.forgotten = 0  # packets of connections that the NAT forgot
+        self._nat = Nat()
         self._lock = threading.Lock()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
@@ -67,13 +71,20 @@ class LinkEmulator:
         """What became of the packets: "up" from near to far, "down" the other way."""
         return {"up": self.up.counters, "down": self.down.counters}
 
-    def link_loss(self, lost: bool = True) -> None:
-        """The fault verb: nothing gets through and nobody is told, until `link_loss(False)`."""
+    def link_loss(self, lost: bool = True, *, only: str = "") -> None:
+        """The fault verb: nothing gets through and nobody is told, until `link_loss(False)`.
+
+        In both directions or `only` "up" or "down".
+        """
         with self._lock:
-            now_ns = time.monotonic_ns()
-            self.up.cut(now_ns, lost)
-            self.down.cut(now_ns, lost)
+            for fifo in self._ways(only):
+                fifo.cut(time.monotonic_ns(), lost)
         self._wake()
+
+    def forget(self) -> int:
+        """As a NAT does: TCP connections that there are get nothing through any more. How many they are."""
+        with self._lock:
+            return self._nat.forget()
 
     def change(
         self,
@@ -86,9 +97,12 @@ class LinkEmulator:
     ) -> None:
         """Other settings from now on, for both directions or `only` "up" or "down"."""
         with self._lock:
-            for fifo in [{"up": self.up, "down": self.down}[only]] if only else [self.up, self.down]:
+            for fifo in self._ways(only):
                 fifo.change(time.monotonic_ns(), rate_bps=rate_bps, delay_s=delay_s, depth=depth, loss=loss)
         self._wake()
+
+    def _ways(self, only: str) -> list[Fifo]:
+        return [{"up": self.up, "down": self.down}[only]] if only else [self.up, self.down]
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -145,7 +159,10 @@ class LinkEmulator:
                 packet = os.read(source, _PACKET_MAX)
             except OSError:  # nothing there; or the interface was taken down, which has nothing to say
                 return
-            fifo.put(time.monotonic_ns(), packet)
+            if self._nat.passes(packet):
+                fifo.put(time.monotonic_ns(), packet)
+            else:
+                self.forgotten += 1
 
     def _deliver(self, fifo: Fifo, target: int) -> None:
         for packet in fifo.take(time.monotonic_ns()):
