@@ -32,7 +32,9 @@ from gateway_hil.netns import Namespace
 
 INCARNATION: Final = 4711
 _STREAM_TICK_S: Final = 0.02
-_PRODUCERS: Final = {Lane.ALERT: INCARNATION, Lane.TELEMETRY: INCARNATION + 1, Lane.BULK: INCARNATION + 2}
+PRODUCERS: Final = {
+    lane: INCARNATION + int(lane) for lane in Lane
+}  # the incarnations of `stream` and `alerts`
 
 
 class AckWatch:
@@ -63,6 +65,7 @@ class _BoxProcess:
         logs: Any = self._logs
         self._uplink = Uplink(state, logs, self._spool.epoch, {table: content.table(self._plans)}, clock)
         self._chance = random.Random(4)
+        self._filled = [0] * len(Lane)
         # of each appended record: CLOCK_MONOTONIC, CLOCK_REALTIME
         self._appended: dict[int, list[tuple[int, int]]] = {lane: [] for lane in Lane}
         self._quiet = threading.Event()
@@ -88,6 +91,7 @@ class _BoxProcess:
             frames += 1
             n += len(batch)
         log.append(payloads)
+        self._filled[Lane.TELEMETRY] = n - 1
         return {"records": n - 1, "frames": frames, "bytes": total}
 
     def connect(self) -> dict[str, Any]:
@@ -116,12 +120,17 @@ class _BoxProcess:
         return {}
 
     def quiet(self) -> dict[str, Any]:
-        """Stop all producers."""
+        """Stop all producers, and wait until what they made is in the spool's files."""
         self._quiet.set()
         for thread in self._producers:
             thread.join()
         self._producers.clear()
         self._quiet.clear()
+        while any(
+            log.next_seq - 1 - self._filled[lane] < len(self._appended[lane])
+            for lane, log in enumerate(self._spool.logs)
+        ):
+            time.sleep(0.01)
         return {}
 
     def status(self) -> dict[str, Any]:
@@ -164,8 +173,8 @@ class _BoxProcess:
                 if not items:
                     continue
                 stamp = (time.monotonic_ns(), time.time_ns())
-                while not self._spool.put(lane, _PRODUCERS[lane], len(noted) + 1, items):
-                    time.sleep(0.01)
+                while not self._spool.put(lane, PRODUCERS[lane], len(noted) + 1, items):
+                    time.sleep(0.01)  # the disk is behind
                 noted.extend([stamp] * len(items))
 
         thread = threading.Thread(target=body, name=f"producer-{lane.name.lower()}", daemon=True)

@@ -124,6 +124,13 @@ class Hub:
             "SELECT first_seq, count, kind, received_ns FROM journal WHERE lane = ? ORDER BY id", int(lane)
         )
 
+    def payloads(self, lane: Lane) -> list[tuple[int, int, int, bytes]]:
+        """Of every frame of the lane: first_seq, count, fresh_seq, and the batch."""
+        return self._ask(
+            "SELECT first_seq, count, fresh_seq, payload FROM journal WHERE lane = ? AND kind = 1",
+            int(lane),
+        )
+
     def heads(self) -> dict[tuple[str, int], int]:
         """Up to where it has every stream: by box and lane."""
         return {(box, lane): last for box, lane, last in self._ask("SELECT box, lane, last_seq FROM heads")}
