@@ -2,14 +2,12 @@
 
     python -m benchmarks.uplink.box STATE
 
-`Box` is its remote control in the process that measures.
+`Box` runs it and tells it what to do.
 """
 
-import contextlib
 import json
 import os
 import random
-import subprocess
 import sys
 import threading
 import time
@@ -18,11 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.uplink import content
+from benchmarks.uplink.remote import Remote, serve
 from gateway.clock import SystemClock
 from gateway.lane import COMMIT_MAX, LaneLog
 from gateway.log import start_logging
 from gateway.plan import SpoolPlan
-from gateway.process import child_environment, die_with_parent
+from gateway.process import die_with_parent
 from gateway.reading import Lane
 from gateway.records import BATCH_MAX, Item, Source, pack_batch
 from gateway.segment import Payload
@@ -193,56 +192,14 @@ def _batch_of(items: Any, per_frame: int) -> list[Item]:
     return batch
 
 
-class Box:
-    """The remote control: every method of the process can be called by name; its answer is a dict."""
+class Box(Remote):
+    """Runs such a process."""
 
     def __init__(self, network: Namespace | None, state: Path, log: Path) -> None:
-        words = [sys.executable, "-P", "-m", "benchmarks.uplink.box", str(state)]
-        with log.open("ab") as errors:
-            self._process = subprocess.Popen(
-                network.command(*words) if network else words,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
-                env=child_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)},
-            )  # fmt: skip
-        self._log = log
-
-    def __call__(self, what: str, **arguments: Any) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            print(json.dumps([what, arguments]), file=self._process.stdin, flush=True)
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the box ended: {self._log.read_text(encoding='utf-8')[-3000:]}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        """Stop the process, and its producers with it."""
-        if self._process.poll() is None:
-            with contextlib.suppress(RuntimeError):
-                self("close")
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
-def main() -> None:
-    """Obey until told to close, or nobody is there any more."""
-    start_logging("box")
-    die_with_parent()
-    box = _BoxProcess(Path(sys.argv[1]))
-    for line in sys.stdin:
-        what, arguments = json.loads(line)
-        print(json.dumps(getattr(box, what)(**arguments)), flush=True)
-        if what == "close":
-            return
+        super().__init__("benchmarks.uplink.box", str(state), log=log, network=network)
 
 
 if __name__ == "__main__":
-    main()
+    start_logging("box")
+    die_with_parent()
+    serve(_BoxProcess(Path(sys.argv[1])))

@@ -116,11 +116,11 @@ def readings(plans: tuple[SensorPlan, ...], seed: int, start_ns: int, per_s: flo
         yield t_ns, pack_record(Reading(t_ns, plans[index].name, values), plans[index])
 
 
-def header(base_ns: int, sources: tuple[Source, ...]) -> BatchHeader:
+def header(base_ns: int, sources: tuple[Source, ...], table: bytes = b"\0" * 8) -> BatchHeader:
     """A batch header as the spool makes it on this machine."""
     state = SystemClock().state()
     wall_ns = state.wall_ns - (state.mono_ns - base_ns)
-    return BatchHeader(state.boot, b"\0" * 8, base_ns, wall_ns, state.source, state.error_us, sources)
+    return BatchHeader(state.boot, table, base_ns, wall_ns, state.source, state.error_us, sources)
 
 
 def records_in(batch: bytes) -> int:

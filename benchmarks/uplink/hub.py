@@ -131,9 +131,9 @@ class Hub:
             int(lane),
         )
 
-    def heads(self) -> dict[tuple[str, int], int]:
-        """Up to where it has every stream: by box and lane."""
-        return {(box, lane): last for box, lane, last in self._ask("SELECT box, lane, last_seq FROM heads")}
+    def batches(self) -> list[tuple[str, int, bytes]]:
+        """All batches: box, lane, content."""
+        return self._ask("SELECT box, lane, payload FROM journal WHERE kind = 1")
 
     def _ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(f"file:{self.folder.journal}?mode=ro", uri=True, timeout=30)) as db:
