@@ -20,11 +20,13 @@ from typing import Any, Final
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from gateway.bucket import Bucket
 from gateway.clock import Clock
 from gateway.errors import ConfigError, WireError
 from gateway.keys import enrolment_path, keys_path, read_box_keys, read_enrolment
 from gateway.lane import LaneLog
 from gateway.log import Condition, say
+from gateway.patience import Patience
 from gateway.reading import Lane
 from gateway.session import Refused, Session
 from gateway.waking import LOOK_S, Waker
@@ -33,7 +35,7 @@ from gateway.wire import MESSAGE_MAX, Command, pack_message, unpack_message
 _BACKOFF_S: Final = (0.2, 40.0)  # first and longest pause between two tries; jitter of half is added
 _URGENT_S: Final = 3.0  # the longest pause while an alert waits
 _NETWORK_S: Final = (0.3, 5.0)  # a changed network is tried after the first, not sooner than the second again
-_TURN: Final = 64  # messages each way before the other connection gets its turn
+_TURN: Final = {"U": 64, "B": 4}  # messages each way before the other connection gets its turn
 _WAITING_FOR_ENROLMENT_S: Final = 600.0  # its files are watched
 _EVENTS: Final = (
     zmq.EVENT_CONNECTED
@@ -69,16 +71,24 @@ class Uplink(threading.Thread):
         self._stopping = False
         self._was_up = False
         self._hub = Condition(_log, "uplink")
-        self._connections = tuple(
-            _Connection(
-                role, state, self._hub, partial(Session, role, logs, epoch, tables, clock), on_command
-            )
-            for role in "UB"  # urgent first: bulk follows when urgent is up
+        self._bucket = Bucket()
+        session = partial(Session, logs=logs, epoch=epoch, tables=tables, clock=clock)
+        urgent, bulk = partial(session, "U", patience=Patience()), partial(session, "B", bucket=self._bucket)
+        self._connections = (  # urgent first: bulk follows when urgent is up
+            _Connection("U", state, self._hub, urgent, on_command),
+            _Connection("B", state, self._hub, bulk, on_command),
         )
 
     def wake(self) -> None:
         """Something new is in the spool."""
         self._waker.wake()
+
+    def throttle(self, bytes_per_s: float | None) -> None:
+        """Let the bulk connection send no faster than this; None: as fast as the link goes. Any thread."""
+        if bytes_per_s is not None and not bytes_per_s > 0:
+            raise ValueError(f"{bytes_per_s} bytes a second is no rate")
+        self._bucket.rate = bytes_per_s
+        self.wake()
 
     def stop(self) -> None:
         """Ask the thread to close its sockets and end."""
@@ -212,10 +222,11 @@ class _Connection:
             self._doubt(poller, "not enrolled", str(error), _WAITING_FOR_ENROLMENT_S)
         except Refused as error:
             self.counters[error.reason] += 1
-            self._doubt(poller, error.reason, str(error), error.retry_s)
+            # With jitter: all boxes of a hub may have been told the same at once.
+            self._doubt(poller, error.reason, str(error), error.retry_s * random.uniform(1.0, 1.5))
         except WireError as error:
             self.counters[error.reason] += 1
-            self._doubt(poller, error.reason, str(error))
+            self._doubt(poller, error.reason, str(error), 0.0 if error.reason == "alert_unacked" else None)
         except zmq.ZMQError as error:
             self.counters["socket_errors"] += 1
             self._doubt(poller, "socket", str(error))
@@ -296,7 +307,7 @@ class _Connection:
     def _receive(self) -> None:
         assert self._session is not None
         assert self._socket is not None
-        for _ in range(_TURN):
+        for _ in range(_TURN[self.role]):
             try:
                 frames = self._socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
@@ -318,7 +329,7 @@ class _Connection:
         for sent, message in enumerate(self._session.to_send()):
             frames = pack_message(message)
             try:
-                if sent >= _TURN:
+                if sent >= _TURN[self.role]:
                     raise zmq.Again
                 self._socket.send_multipart(frames, zmq.DONTWAIT)
             except zmq.Again:

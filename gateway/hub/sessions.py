@@ -109,6 +109,10 @@ class Sessions:
             roles[box] = roles.get(box, "") + role
         return roles
 
+    def urgent(self, box: str) -> Session | None:
+        """The session by which a box hears of commands, if it is here."""
+        return self._by_role.get((box, "U"))
+
     def receive(self, peer: Peer, frames: list[bytes], live: Mapping[str, str], now: float) -> list[Reply]:
         """Deal with one message of a peer whose key `live` maps to its box.
 
