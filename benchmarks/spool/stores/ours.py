@@ -1,0 +1,77 @@
+"""Our log, through the interface that core uses: batches of at most 4 KiB in the telemetry lane, durable."""
+
+from pathlib import Path
+from typing import Final
+
+from gateway.clock import ClockSource
+from gateway.disk import Disk
+from gateway.lanes import Lanes
+from gateway.plan import SpoolPlan
+from gateway.reading import Lane
+from gateway.records import BATCH_MAX, BatchHeader, Source, pack_batch
+from gateway.segment import Payload, StoredFrame
+
+_LANE: Final = Lane.TELEMETRY
+_HEAD_ROOM: Final = 160  # what the spool leaves for a batch's header
+_BOOT, _TABLE = bytes(range(8)), bytes(range(8, 16))
+
+
+class CountingDisk(Disk):
+    """The real disk, with an account of the bytes that were asked to be written: whole pages of each file."""
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    def write(self, fd: int, content: bytes, at: int) -> None:
+        """As the real disk does."""
+        super().write(fd, content, at)
+        self.written += -(-len(content) // 4096) * 4096
+
+
+class Ours:
+    """A LaneLog of a whole spool folder."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.disk = CountingDisk()
+        self._lanes = Lanes(folder, SpoolPlan(), self.disk)
+        self.log = self._lanes.logs[_LANE]
+        self._per_batch = (BATCH_MAX[_LANE] - _HEAD_ROOM) // size
+        self._bytes = size
+        self._n = 1
+
+    def payloads(self, records: list[bytes]) -> list[Payload]:
+        """The batches that one commit makes of these records."""
+        made = []
+        for at in range(0, len(records), self._per_batch):
+            part = records[at : at + self._per_batch]
+            sources = (Source(1, self._n, len(part)),)
+            header = BatchHeader(_BOOT, _TABLE, 10**15, 17 * 10**17, ClockSource.GPS, 50, sources)
+            made.append(Payload(len(part), pack_batch(header, ()) + b"".join(part)))
+            self._n += len(part)
+        return made
+
+    def append(self, records: list[bytes]) -> int:
+        """One commit, on the medium when it returns."""
+        self.log.append(self.payloads(records))
+        return len(records)
+
+    def drain(self, pack: int, limit: int) -> int:
+        """Frames as the uplink takes them; one ack a pack."""
+        log, came = self.log, 0
+        after = log.acked
+        while came < limit and (items := log.peek(after, pack * self._bytes)):
+            came += sum(item.count for item in items if isinstance(item, StoredFrame))
+            after = items[-1].last_seq
+            log.ack(after)
+        return came
+
+    def settle(self) -> None:
+        """Nothing to wait for."""
+
+    def first(self) -> bool:
+        """Whether the oldest frame can be read."""
+        return bool(self.log.peek(self.log.acked, 1))
+
+    def close(self) -> None:
+        """Close the files."""
+        self._lanes.close()

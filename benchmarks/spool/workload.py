@@ -1,0 +1,46 @@
+"""The records that every store gets, and how many: the same bytes for all, made before the clock starts."""
+
+import random
+from dataclasses import dataclass
+from typing import Final
+
+SIZE: Final = 118  # bytes: an 11-field event as a msgpack map, the usual yardstick
+SMALL: Final = (30, 54)  # a GPS reading; the same event as an array
+GROUPS: Final = (1, 25, 100, 1000)  # records a durable commit; 25 is a quiet box's one second
+ROUND: Final = 16  # commits between two drains
+WRITE_BACK: Final = 32  # commits after which the kernel would have written back what nobody synced (30 s)
+_POOL: Final = 1000  # different records
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much one run of the benchmark does."""
+
+    commits: dict[int, int]  # by records a commit, while the uplink is up
+    backlog: int  # records of an outage, drained afterwards
+    backlog_group: int
+    pairs: int  # append against raw
+    pair_commits: int
+    pair_groups: tuple[int, ...]
+    small_commits: int
+
+
+FULL: Final = Extent({1: 2048, 25: 4096, 100: 2048, 1000: 256}, 1_000_000, 100, 24, 60, GROUPS, 1024)
+QUICK: Final = Extent({1: 128, 25: 640, 100: 384, 1000: 32}, 100_000, 100, 20, 25, (25, 100), 256)
+
+
+def records(size: int) -> list[bytes]:
+    """Different records of exactly that many bytes: time offset and array, as they stand in a batch."""
+    draw = random.Random(size)
+    head = b"\x93\x01\x03\xc4"  # [reading, sensor 3, bytes]: msgpack, 1 + 1 + 1 + (2 + n) octets
+    fill = size - 5 - len(head) - 1
+    return [
+        b"\xce" + turn.to_bytes(4, "big") + head + bytes((fill,)) + draw.randbytes(fill)
+        for turn in range(_POOL)
+    ]
+
+
+def batches(size: int, group: int) -> list[list[bytes]]:
+    """Commits' worth of records to be appended in turn."""
+    pool = records(size)
+    return [pool[at : at + group] for at in range(0, _POOL - group + 1, max(group, 25))]
