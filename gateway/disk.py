@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import mmap
 import os
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from gateway.errors import SpoolError
 
 PAGE: Final = 4096  # bytes; what flash and file systems write at once
 _ZEROS: Final = bytes(1 << 20)
+_PROBES: Final = 8
 
 
 class Disk:
@@ -49,8 +51,29 @@ class Disk:
         os.close(fd)
 
     def read(self, fd: int, size: int, at: int) -> bytes:
-        """Up to `size` bytes from offset `at`; fewer only at the end of the file."""
+        """Up to `size` bytes from offset `at`; fewer only before the end or a bad page."""
         return os.pread(fd, size, at)
+
+    def answers(self, fd: int, end: int) -> bool:
+        """Whether the medium gives out any of a few pages spread over the first `end` bytes of a file."""
+        for at in (0, *(end * part // _PROBES // PAGE * PAGE for part in range(1, _PROBES))):
+            with contextlib.suppress(OSError):
+                self.read_medium(fd, at)
+                return True
+        return False
+
+    def read_medium(self, fd: int, at: int) -> None:
+        """Have the medium read the page at `at`, past the page cache where the file system can do that."""
+        self.read(fd, 1, at)
+        try:
+            past_cache = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+        except OSError:  # no O_DIRECT here: what was read above has to do
+            return
+        try:
+            with mmap.mmap(-1, PAGE) as aligned:
+                os.preadv(past_cache, [aligned], at)
+        finally:
+            os.close(past_cache)
 
     def write(self, fd: int, content: bytes, at: int) -> None:
         """Write all of `content` at offset `at`."""

@@ -18,7 +18,7 @@ from gateway.blanks import Blanks
 from gateway.disk import PAGE, Disk
 from gateway.diskwords import FULL, why_refused
 from gateway.errors import SpoolError
-from gateway.recover import LaneFormat, Segment, count_kinds, find_tail, look
+from gateway.recover import LaneFormat, Segment, count_kinds, find_tail, living_frames, look
 from gateway.room import Room
 from gateway.segment import (
     FRAME_HEAD,
@@ -26,7 +26,6 @@ from gateway.segment import (
     Payload,
     SegmentHeader,
     StoredFrame,
-    frames_in,
     pack_commit,
     remember,
 )
@@ -309,7 +308,7 @@ class LaneLog:
         at = PAGE
         if self._cursor is not None and self._cursor[0] == segment.path and self._cursor[2] == seq:
             at = self._cursor[1]
-        frames = frames_in(self._disk, segment.fd, segment.seed, at, seq, segment.end)
+        frames = living_frames(self._disk, self._segments, segment, at, seq)
         return itertools.takewhile(lambda frame: frame.first_seq <= last, frames)
 
     def _head_gap(self, seq: int, last: int) -> Lost:

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -99,6 +99,21 @@ def count_kinds(disk: Disk, segment: Segment, first: int, last: int, form: LaneF
         for frame in itertools.takewhile(lambda frame: frame.first_seq <= last, frames):
             counts.update(form.count_kinds(frame.content))
     return counts
+
+
+def living_frames(
+    disk: Disk, segments: Sequence[Segment], segment: Segment, at: int, from_seq: int
+) -> Iterator[StoredFrame]:
+    """Frames of one of `segments`, as `gateway.segment.frames_in` finds them from offset `at` on.
+
+    They end early if that segment answers nothing and another one does: a dead region of the disk must
+    not keep the rest from the hub. Raises OSError if the whole disk is silent.
+    """
+    try:
+        yield from frames_in(disk, segment.fd, segment.seed, at, from_seq, segment.end)
+    except OSError:
+        if not any(disk.answers(other.fd, other.end) for other in segments if other is not segment):
+            raise
 
 
 def epoch_in(disk: Disk, folder: Path, size: int) -> bytes | None:

@@ -19,6 +19,8 @@ All integers are little-endian; CRC is CRC-32 (ISO-HDLC, as zlib computes it).
 """
 
 import contextlib
+import errno
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -191,7 +193,7 @@ def _read_frame(disk: Disk, fd: int, seed: int, at: int, end: int, commit_at: in
 def _read_parts(disk: Disk, fd: int, at: int, end: int) -> tuple[bytes, bytes]:
     """Header and payload of the frame at `at`; an empty payload if there can be none.
 
-    A page that cannot be read is damage like any other, unless the disk answers nothing at all.
+    A page that cannot be read is damage like any other, unless the segment answers nothing at all.
     """
     try:
         head = disk.read(fd, FRAME_HEAD.size, at)
@@ -203,7 +205,10 @@ def _read_parts(disk: Disk, fd: int, at: int, end: int) -> tuple[bytes, bytes]:
         ):
             return head, b""
         content = disk.read(fd, length, at + FRAME_HEAD.size)
-        return head, content if len(content) == length else b""
+        if len(content) < length:  # the kernel gives what stands before a page that it cannot read
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return head, content
     except OSError:
-        disk.read(fd, PAGE, 0)  # raises if it is the disk, and not this page
+        if not disk.answers(fd, end):
+            raise
         return b"", b""

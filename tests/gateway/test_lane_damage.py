@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from lane_kit import SEGMENT, FaultyDisk, contents, open_lane
 
-from gateway.disk import PAGE
+from gateway.disk import PAGE, Disk
 from gateway.errors import SpoolError
 from gateway.lane import AHEAD_MAX, LaneLog
 from gateway.segment import Lost, Payload, StoredFrame
@@ -128,6 +128,60 @@ def test_a_page_that_cannot_be_read_is_a_gap_and_a_dead_disk_is_an_error(tmp_pat
         log.peek(0, 100)
     disk.fail = {}
     assert contents(log) == [(1, b"0"), (2, b"1"), (3, b"2")]
+    log.close()
+
+
+class PartlyDead(Disk):
+    """The real disk; files in `dead` answer nothing, or only what stands before the page `from_page`."""
+
+    def __init__(self) -> None:
+        self.dead: set[str] = set()
+        self.from_page: int | None = None
+
+    def read(self, fd: int, size: int, at: int) -> bytes:
+        name = Path(f"/proc/self/fd/{fd}").readlink().name
+        if not self.dead & {name, "all"}:
+            return super().read(fd, size, at)
+        if self.from_page is None or at >= self.from_page * PAGE:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().read(fd, min(size, self.from_page * PAGE - at), at)  # as the kernel does
+
+    def read_medium(self, fd: int, at: int) -> None:
+        if self.dead & {Path(f"/proc/self/fd/{fd}").readlink().name, "all"}:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_bad_first_page_does_not_keep_the_rest_of_a_segment_back(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log = open_lane(tmp_path / "lane", disk)
+    for n in range(3):
+        log.append([Payload(1, b"%d" % n)])
+    disk.fail = {"read at 0": errno.EIO, "read at 2": errno.EIO}
+    assert contents(log) == [(1, b"0"), (2, b"LOST"), (3, b"2")]
+    log.close()
+
+
+def test_a_dead_segment_does_not_keep_the_others_back(tmp_path: Path) -> None:
+    disk = PartlyDead()
+    log = open_lane(tmp_path / "lane", disk)
+    for n in range(1, 10):  # seven to a segment
+        log.append([Payload(1, b"%d" % n)])
+    disk.dead = {f"{1:020d}.seg"}
+    assert contents(log) == [(1, b"LOST"), (8, b"8"), (9, b"9")]
+    log.close()
+
+
+@pytest.mark.parametrize("from_page", [None, 2], ids=["nothing", "what is in memory"])
+def test_what_a_gone_disk_held_is_not_declared_lost(tmp_path: Path, from_page: int | None) -> None:
+    """The page cache may still answer for some of it, even for the beginning of a frame."""
+    disk = PartlyDead()
+    log = open_lane(tmp_path / "lane", disk)
+    log.append([Payload(1, b"a" * 5000)])
+    disk.dead, disk.from_page = {"all"}, from_page
+    with pytest.raises(OSError, match="Input/output"):
+        log.peek(0, 100)
+    disk.dead = set()
+    assert contents(log) == [(1, b"a" * 5000)]
     log.close()
 
 

@@ -72,7 +72,7 @@ class FaultyDisk(FaultVerbs):
             self.image = Path(beneath.name)
             os.truncate(beneath.name, self._mib * _MIB)
             self._beneath = _loop(stack, self.image)
-            run("mkfs.ext4", "-q", "-m", "0", "-e", "remount-ro", "-J", "size=4", self._beneath)
+            run("mkfs.ext4", "-q", "-b", str(_PAGE), "-m", "0", "-e", "remount-ro", "-J", "size=4", self._beneath)
             self._log = None if self._writes is None else _loop(stack, self._writes)
             self._name = f"disk{os.getpid()}-{self.image.name[-8:]}"
             run("dmsetup", "create", self._name, "--noudevsync", "--table", self._well())
