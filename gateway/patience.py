@@ -8,7 +8,7 @@ ALERT_WITHIN_S: Final = (4.0, 30.0)  # at first, and when a new connection did n
 class Patience:
     """What is left of it outlives the connection.
 
-    The time doubles each time, or a hub that is merely slow would be given up for ever; an alert's ack resets it.
+    The time doubles each time, or a hub that is merely slow would be given up for ever. An ack resets it.
     """
 
     def __init__(self) -> None:

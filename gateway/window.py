@@ -90,7 +90,7 @@ class Window:
     @property
     def limit(self) -> int:
         """Bytes that may be under way."""
-        return min(self.credit, max(int(self._wanted), _MESSAGES_MIN * self._largest))
+        return min(self.credit, max(int(self._wanted), int(self._floor)))
 
     @property
     def piece(self) -> int:
@@ -153,49 +153,51 @@ class Window:
         self._base = (before, min(this, taken_ns))
 
     def _round_ends(self, now_ns: int) -> None:
+        if not self._held_back:
+            return  # nobody knows what the link would have carried
         if self._wait_rounds:  # what is acked now was sent before the last change
             self._wait_rounds -= 1
             if self._dipping and not self._wait_rounds:
                 self._dipping, self._wait_rounds = False, 1
-                self._wanted = self._aim()
+                self._set(self._aim())
             return
-        if self._held_back:
-            self._rate = (self._rate + self._fastest) / 2 if self._rate else self._fastest
-        frame_ns = self._largest / self._rate if self._rate else 0.0
+        self._rate = (self._rate + self._fastest) / 2 if self._rate else self._fastest
+        frame_ns = self._largest / self._rate
         self._target_ns = max(TARGET_NS, frame_ns * _FRAMES, self.base_ns / _SHARE)
         queue_ns = self._quickest_ns - self.base_ns
         self._calm = self._calm + 1 if queue_ns < self._target_ns / 4 else 0
         if self._doubling:
             self._double(queue_ns)
         elif self._dip_due:
-            self._dip()
+            self._dip_due, self._dipping, self._wait_rounds = False, True, 2
+            self._set(self._rate * (self.base_ns + self._held_ns) * _DIP)
         elif self._calm < _CALM:
             self._follow(now_ns)
-        elif self._held_back:  # no queue: what was late had other reasons
+        else:  # no queue: what was late had other reasons
             self._calm, self._wait_rounds = 0, 1
-            self._wanted = min(self._wanted * _RISE, float(self.credit))
+            self._set(self._wanted * _RISE)
 
     def _double(self, queue_ns: float) -> None:
         if queue_ns > self._target_ns / 2:
             self._doubling, self._dip_due = False, True
-            self._wanted = self._aim()
-        elif self._held_back:
-            self._wanted = min(self._wanted * _FIRST_RISE, max(FIRST, 2 * self._aim()), self.credit)
-
-    def _dip(self) -> None:
-        self._dip_due, self._dipping, self._wait_rounds = False, True, 2
-        self._wanted = self._rate * (self.base_ns + self._held_ns) * _DIP
+            self._set(self._aim())
+        else:
+            self._set(min(self._wanted * _FIRST_RISE, max(FIRST, 2 * self._aim())))
 
     def _follow(self, now_ns: int) -> None:
         """Half way to where the queue should be the target."""
         change = (1 + max(_FALL_MAX, self._aim() / self._wanted)) / 2
-        if change > 1 and not self._held_back:
-            return  # nobody knows how much more the link would have carried
-        floor = _MESSAGES_MIN * self._largest
-        if change < 1 and self._wanted <= floor:
+        if change < 1 and self._wanted <= self._floor:
             self._base, self._period_ns = (math.inf, self._quickest_ns), now_ns
             self._doubling = True
-        self._wanted = min(max(self._wanted * change, float(floor)), float(self.credit))
+        self._set(self._wanted * change)
+
+    def _set(self, wanted: float) -> None:
+        self._wanted = max(self._floor, min(wanted, self.credit))
+
+    @property
+    def _floor(self) -> float:
+        return float(_MESSAGES_MIN * self._largest)
 
     def _aim(self) -> float:
         return self._rate * (self.base_ns + self._held_ns + self._target_ns)
