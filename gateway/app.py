@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from gateway.compile import compile_site
 from gateway.log import say, start_logging
 from gateway.plan import load_plan
 from gateway.process import child_environment, die_with_parent, tell_signals
+from gateway.watch import Watch
 
 # In the order they start: what follows `python -m`, and what follows the plan. Cameras on a network are a
 # unit of their own, for which systemd opens their subnet and nothing else; without any it is not started.
@@ -41,32 +43,46 @@ def run(site: Path, only: str | None = None) -> int:
     start_logging("run")
     plan = compile_site(site, UNITS if only is None else [only])
     if only is not None:
-        os.execv(sys.executable, _command(only, plan))  # noqa: S606  no shell is wanted
+        os.execv(sys.executable, _command(only, plan, site))  # noqa: S606  no shell is wanted
     die_with_parent()
     stopping, teller = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     tell_signals(teller, signal.SIGTERM, signal.SIGINT)
-    needed = {"core", "sensors"} | {port.unit for port in load_plan(plan).ports}
-    units = [_Unit(name, plan) for name in UNITS if name in needed]
+    units: dict[str, _Unit] = {}
     try:
-        _keep(units, stopping)
+        with ExitStack() as watching:
+            _keep(units, plan, site, stopping, _watch(plan, watching))
     finally:
-        for unit in reversed(units):  # sensors first: what they hold must still reach core
-            unit.stop()
+        for name in reversed(UNITS):  # sensors first: what they hold must still reach core
+            if name in units:
+                units[name].stop()
     return 0
 
 
-def _command(unit: str, plan: Path) -> list[str]:
+def _watch(plan: Path, watching: ExitStack) -> Watch | None:
+    """Tells when core has put a new plan in the place of the old one, as its hub's owner may have it do."""
+    try:
+        watch = watching.enter_context(Watch())
+        watch.add(plan.parent)
+    except OSError as error:
+        say(_log, logging.WARNING, f"{plan} cannot be watched ({error.strerror}); a new one starts no unit")
+        return None
+    return watch
+
+
+def _command(unit: str, plan: Path, site: Path) -> list[str]:
     # -P: a folder named like one of our packages in the current directory must not shadow it.
     module, *arguments = UNITS[unit]
+    if unit == "core":
+        arguments.append(str(site))  # for the hub's owner, who may have core take it up anew
     return [sys.executable, "-P", "-m", module, str(plan), *arguments]
 
 
 class _Unit:
     """One unit's process, started again when it dies. `pidfd` can be read when it has died."""
 
-    def __init__(self, name: str, plan: Path) -> None:
+    def __init__(self, name: str, plan: Path, site: Path) -> None:
         self._name = name
-        self._command = _command(name, plan)
+        self._command = _command(name, plan, site)
         self._process: subprocess.Popen[bytes] | None = None
         self.pidfd: int | None = None
         self._pause_s = _RESTART_S[0]
@@ -117,12 +133,29 @@ class _Unit:
             self.pidfd = None
 
 
-def _keep(units: list[_Unit], stopping: int) -> None:
-    """Keep the units running until `stopping` can be read; sleeps until one dies or is due again."""
+def _keep(units: dict[str, _Unit], plan: Path, site: Path, stopping: int, watch: Watch | None) -> None:
+    """Keep the units that the plan needs running until `stopping` can be read; sleeps until one dies, is due
+    again, or the plan is another.
+    """
+    _choose(units, plan, site)
     while True:
-        pauses_s = [unit.keep() for unit in units]
+        pauses_s = [unit.keep() for unit in units.values()]
         pause_s = min((pause_s for pause_s in pauses_s if pause_s is not None), default=None)
-        ends = [unit.pidfd for unit in units if unit.pidfd is not None]
-        ready, _, _ = select.select([stopping, *ends], [], [], pause_s)
+        waited_for = [unit.pidfd for unit in units.values() if unit.pidfd is not None]
+        if watch is not None:
+            waited_for.append(watch.fileno())
+        ready, _, _ = select.select([stopping, *waited_for], [], [], pause_s)
         if stopping in ready:
             return
+        if watch is not None and watch.fileno() in ready and plan in watch.changes():
+            _choose(units, plan, site)
+
+
+def _choose(units: dict[str, _Unit], plan: Path, site: Path) -> None:
+    """Add the units that the plan needs, stop those that it does not need any more."""
+    needed = {"core", "sensors"} | {port.unit for port in load_plan(plan).ports}
+    for name in UNITS:
+        if name in needed and name not in units:
+            units[name] = _Unit(name, plan, site)
+        elif name not in needed and name in units:
+            units.pop(name).stop()

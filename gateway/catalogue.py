@@ -12,8 +12,8 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from gateway.compile import answer_alone
-from gateway.pluginchild import run_child
 from gateway.errors import ConfigError, GatewayError
+from gateway.pluginchild import run_child
 from gateway.plugins import DRIVERS, Plugin, found
 
 

@@ -1,14 +1,14 @@
 """The core unit: takes records from workers over the link, keeps them on disk, sends them to the hub.
 
-Runs as `python -m gateway.core PLAN`. It touches no device and imports no driver, model or numpy, so
-nothing that a sensor does can take the spool or the uplink down.
+Runs as `python -m gateway.core PLAN [SITE]`. It touches no device and imports no driver, model or numpy, so
+nothing that a sensor does can take the spool or the uplink down. Told to take the site file up anew
+(`gateway.downlink`), which it cannot without SITE, it starts again in its own place, as the same process.
 """
 
 import asyncio
 import contextlib
 import logging
 import os
-import secrets
 import signal
 import sys
 import threading
@@ -19,10 +19,12 @@ from typing import Any, Final
 
 from gateway.clock import Clock, ClockSource, ClockState, SystemClock
 from gateway.diskwords import why_refused
+from gateway.downlink import Deeds, Downlink
 from gateway.errors import ConfigError, GatewayError, SpoolError
 from gateway.linkserver import LinkServer, Peer
 from gateway.log import say, start_logging
 from gateway.mounts import FORGETFUL, filesystem_of
+from gateway.ownrecords import OwnRecords
 from gateway.plan import Plan, load_plan
 from gateway.process import die_with_parent
 from gateway.reading import Lane
@@ -34,6 +36,7 @@ from gateway.uplink import Uplink
 
 _LOOK_EVERY_S: Final = 10.0  # at the clock; everything else wakes core by itself
 _DRAIN_S: Final = 2.0
+_OLD_WORKERS_S: Final = 15.0  # to hand over what they hold, when their port has another plan
 _CLOCK_STEP_NS: Final = (
     500_000_000  # a wall clock that moved more than this against the monotonic one has stepped
 )
@@ -43,23 +46,29 @@ _log = logging.getLogger("core")
 class Core:
     """Wires link, spool and uplink together; holds no logic of theirs."""
 
-    def __init__(self, plan: Plan, clock: Clock) -> None:
+    def __init__(self, plan: Plan, clock: Clock, site: Path | None = None) -> None:
         self._plan = plan
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._incarnation = secrets.randbits(63)
-        self._own_n = 1
+        self.new_plan = asyncio.Event()  # set when another plan is in the place of this one
         self._anchored: ClockState | None = None
         self._died: asyncio.Future[str] = self._loop.create_future()
+        self._tasks: set[asyncio.Future[None]] = set()  # so that they are not collected while they run
         self._spool = Spool(plan.state / "spool", plan.spool, plan.table_id(), clock, self._on_kept_in_thread)
+        self._own = OwnRecords(self._spool)
         tables = keep_table(plan.state / "tables", plan.table())
-        self._uplink = Uplink(plan.state, self._spool.logs, self._spool.epoch, tables, clock)
+        self._uplink = Uplink(
+            plan.state, self._spool.logs, self._spool.epoch, tables, clock, lambda c: self._downlink.take(c)
+        )
+        deeds = Deeds(self._put_result_in_thread, self._uplink.throttle, self._take_over_in_thread)
+        self._downlink = Downlink(plan, site, clock, deeds)
         self._link = LinkServer(plan.state / "run" / "core.sock", self._on_put, self._spool.kept_of)
         self._link.on_status = self.status
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then commit what is waiting and close."""
         self._link.start()
+        self._downlink.start()
         self._uplink.start()
         say(_log, logging.INFO, "core is up", epoch=self._spool.epoch.hex(), **self.status()["lanes"])
         notify("READY=1")
@@ -75,19 +84,24 @@ class Core:
         self._spool.close()
 
     async def _look_on(self, stop: asyncio.Event) -> None:
-        """Until `stop`: watch the clock, feed systemd's watchdog. Raises SpoolError if a thread died."""
+        """Until `stop` or a new plan: watch the clock, feed systemd's watchdog.
+
+        Raises SpoolError if a thread died.
+        """
         every_s = min(_LOOK_EVERY_S, watchdog_every_s() or _LOOK_EVERY_S)
-        stopped = asyncio.ensure_future(stop.wait())
+        ends: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(event.wait()) for event in (stop, self.new_plan)
+        ]
         try:
-            while not stopped.done():
+            while not any(end.done() for end in ends):
                 self._watch_clock()
+                self._own.pay()
                 self._check_threads()
                 notify("WATCHDOG=1")
-                await asyncio.wait(
-                    (stopped, self._died), timeout=every_s, return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait((*ends, self._died), timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopped.cancel()
+            for end in ends:
+                end.cancel()
 
     def thread_died(self, name: str) -> None:
         """A bug ended a thread; called from that thread."""
@@ -116,6 +130,7 @@ class Core:
             "wear": spool["wear"],
             "link": dict(self._link.counters),
             "uplink": self._uplink.status(),
+            "downlink": dict(self._downlink.counters),
         }
 
     def _on_put(self, peer: Peer, lane: int, first_n: int, items: list[Item]) -> bool:
@@ -133,6 +148,7 @@ class Core:
             if peer is not None:
                 peer.kept(kept.lane, n)
         self._link.resume()
+        self._downlink.kept(self._own.kept(kept))
         if kept.lane == Lane.ALERT:
             waited_ms = round((kept_ns - kept.oldest_t_ns) / 1e6, 1)
             say(
@@ -145,6 +161,37 @@ class Core:
                 since_sample_ms=waited_ms,
             )
 
+    def _put_result_in_thread(self, order_id: bytes, item: Item) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the next core tells it
+            self._loop.call_soon_threadsafe(self._own.put_result, order_id, item)
+
+    def _take_over_in_thread(self, plan: Plan) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the next core says it was interrupted
+            self._loop.call_soon_threadsafe(
+                lambda: self._tasks.add(asyncio.ensure_future(self._take_over(plan)))
+            )
+
+    async def _take_over(self, plan: Plan) -> None:
+        """Put a new plan in the place of this one; end when no worker of a changed port is left.
+
+        What such a worker holds is numbered by the old plan and must be kept under it. So no worker is let
+        in from here on: one of the new plan waits for the next core.
+        """
+        self._link.let_in(False)
+        try:
+            plan.save(self._plan.state / "plan.json")  # the supervisors watch it
+        except OSError as error:
+            say(
+                _log, logging.ERROR, f"the new plan cannot be written ({error.strerror}); the old one goes on"
+            )
+            self._link.let_in(True)
+            self._downlink.not_taken_over()
+            return
+        changed = {port.number for port in self._plan.ports if port not in plan.ports}
+        await self._link.gone("worker", changed, _OLD_WORKERS_S)
+        say(_log, logging.INFO, "a new plan is in place; core starts anew", changed_ports=sorted(changed))
+        self.new_plan.set()
+
     def _watch_clock(self) -> None:
         """Put an anchor into the state lane when the wall clock became known, better, or stepped."""
         now, before = self._clock.state(), self._anchored
@@ -152,10 +199,9 @@ class Core:
             drift_ns = abs((now.wall_ns - before.wall_ns) - (now.mono_ns - before.mono_ns))
             if now.source is before.source and drift_ns < _CLOCK_STEP_NS:
                 return
-        if not self._spool.put(Lane.STATE, self._incarnation, self._own_n, [(now.mono_ns, pack_anchor(now))]):
+        if not self._own.put((now.mono_ns, pack_anchor(now))):
             return  # the disk refuses; the next look tries again
         self._anchored = now
-        self._own_n += 1
         if now.source is ClockSource.NONE:
             say(
                 _log,
@@ -182,14 +228,16 @@ def _check_durable(state: Path) -> None:
     say(_log, logging.WARNING, text)
 
 
-async def _serve(plan: Plan) -> None:
+async def _serve(plan: Plan, site: Path | None) -> bool:
+    """Serve until SIGTERM; True if it ended for a new plan."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    core = Core(plan, SystemClock())
+    core = Core(plan, SystemClock(), site)
     threading.excepthook = partial(_on_dead_thread, core)
     await core.run(stop)
+    return core.new_plan.is_set() and not stop.is_set()
 
 
 def _on_dead_thread(core: Core, died: threading.ExceptHookArgs) -> None:
@@ -204,11 +252,14 @@ def main(arguments: list[str]) -> int:
     start_logging("core")
     die_with_parent()
     try:
-        if len(arguments) != 1:
-            raise ConfigError("usage: python -m gateway.core PLAN")
+        if len(arguments) not in {1, 2}:
+            raise ConfigError("usage: python -m gateway.core PLAN [SITE]")
         plan = load_plan(Path(arguments[0]))
         _check_durable(plan.state)
-        asyncio.run(_serve(plan))
+        site = Path(arguments[1]) if len(arguments) == 2 else None
+        if asyncio.run(_serve(plan, site)):
+            # -P: a folder named like one of our packages in the current directory must not shadow it.
+            os.execv(sys.executable, [sys.executable, "-P", "-m", "gateway.core", *arguments])  # noqa: S606  no shell
     except (GatewayError, SpoolError) as error:
         say(_log, logging.ERROR, str(error))
         return 1

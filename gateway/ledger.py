@@ -66,12 +66,15 @@ class Ledger:
         if self._file.value is not None:
             self._load(self._file.value)
 
-    def begin(self, entry: Entry, now_s: int) -> None:
-        """Note an order down before anything is done for it; expired entries make room."""
+    def begin(self, entry: Entry, now_s: int, throttle: ThrottleUntil | None = None) -> None:
+        """Note an order down before anything is done for it, in one write with the throttle it asks for.
+
+        Entries that have expired by `now_s` (wall time) make room.
+        """
         expired = [e for e in self.entries.values() if e.not_after_s < now_s and e.phase >= Phase.FINISHED]
         forgotten_s = max([self.forgotten_s, *(e.not_after_s for e in expired)])
         kept = {e.id: e for e in self.entries.values() if e not in expired}
-        self._write(kept | {entry.id: entry}, forgotten_s, self.throttle)
+        self._write(kept | {entry.id: entry}, forgotten_s, throttle or self.throttle)
 
     def is_full(self, now_s: int) -> bool:
         """Whether there is no room for another, even without those that have expired."""
@@ -86,13 +89,9 @@ class Ledger:
         """Note what became of an order."""
         self.change(replace(self.entries[order_id], phase=Phase.FINISHED, outcome=outcome, proof=b""))
 
-    def set_throttle(self, throttle: ThrottleUntil | None, order_id: bytes | None = None) -> None:
-        """Note a throttle, or that none holds any more; in one write with the order that asked for it."""
-        entries = self.entries
-        if order_id is not None:
-            done = replace(entries[order_id], phase=Phase.FINISHED, outcome=Outcome.DONE)
-            entries = entries | {order_id: done}
-        self._write(entries, self.forgotten_s, throttle)
+    def end_throttle(self) -> None:
+        """Note that none holds any more."""
+        self._write(self.entries, self.forgotten_s, None)
 
     def told(self, order_ids: Iterable[bytes]) -> None:
         """Their results are in the spool, on the disk."""

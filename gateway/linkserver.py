@@ -5,12 +5,13 @@ a batch that holds other workers' records, nor stop a lane.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any, Final
 
@@ -160,6 +161,8 @@ class LinkServer:
         self.counters: Counter[str] = Counter()
         self.by_incarnation: dict[int, Peer] = {}
         self._peers: set[Peer] = set()
+        self._lets_in = True
+        self._dropped = asyncio.Event()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def start(self) -> None:
@@ -173,8 +176,24 @@ class LinkServer:
         self._listen()
 
     def _listen(self) -> None:
-        if self._listener.fileno() >= 0:
+        if self._lets_in and self._listener.fileno() >= 0:
             asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
+
+    def let_in(self, allowed: bool) -> None:
+        """Take new connections, or have them wait; those that stand stay."""
+        self._lets_in = allowed
+        if allowed:
+            self._listen()
+        else:
+            asyncio.get_running_loop().remove_reader(self._listener.fileno())
+
+    async def gone(self, who: str, numbers: Container[int], within_s: float) -> None:
+        """Wait until none of these peers is connected, but no longer than so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while any(peer.who == who and peer.number in numbers for peer in self._peers):
+                    self._dropped.clear()
+                    await self._dropped.wait()
 
     def resume(self) -> None:
         """There is room again: take what workers were refused."""
@@ -208,6 +227,7 @@ class LinkServer:
         """Forget a peer that went away."""
         if peer in self._peers:
             self._peers.remove(peer)
+            self._dropped.set()
             if self.by_incarnation.get(peer.incarnation) is peer:
                 del self.by_incarnation[peer.incarnation]
             peer.close()

@@ -1,7 +1,8 @@
 """The sensors unit: starts one worker a port, starts again what died, parks what dies too often.
 
 Runs as `python -m gateway.supervisor PLAN`. It opens no device and imports no driver, numpy or
-pydantic, so nothing that a sensor does can take it down. SIGHUP starts parked workers at once.
+pydantic, so nothing that a sensor does can take it down. SIGHUP starts parked workers at once. When core
+puts a new plan in the place of the old one, workers of ports that are as before go on.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from gateway.errors import ConfigError, GatewayError
 from gateway.link import LinkClient
 from gateway.log import Condition, say, start_logging
 from gateway.plan import Plan, PortPlan, load_plan
+from gateway.planwatch import PlanWatch
 from gateway.process import die_with_parent
 from gateway.reading import Health, HealthCode, Lane
 from gateway.records import pack_record
@@ -52,7 +54,7 @@ class Keeper:
         policy: RestartPolicy,
         on_parked: Callable[[PortPlan], None],
     ) -> None:
-        self._port = port
+        self.port = port
         self._command = command
         self._policy = policy
         self._on_parked = on_parked
@@ -92,7 +94,7 @@ class Keeper:
         """One life of the worker; how long it was."""
         loop = asyncio.get_running_loop()
         try:
-            child = self._child = ChildProcess(lambda fd: self._command(self._port.number, fd))
+            child = self._child = ChildProcess(lambda fd: self._command(self.port.number, fd))
         except OSError as error:
             self._condition.breaks(f"cannot be started ({error.strerror}); free some memory or processes")
             return 0.0
@@ -100,8 +102,8 @@ class Keeper:
             _log,
             logging.INFO,
             "worker started",
-            port=self._port.number,
-            url=self._port.url,
+            port=self.port.number,
+            url=self.port.url,
             worker_pid=child.pid,
         )
         try:
@@ -116,7 +118,7 @@ class Keeper:
                 "was silent and was killed" if was_silent else f"ended ({_reason(status)})"
             )
             facts = {
-                "port": self._port.number,
+                "port": self.port.number,
                 "worker_pid": child.pid,
                 "status": status,
                 "lived_s": round(lived_s, 1),
@@ -134,7 +136,7 @@ class Keeper:
         parked_s = self._policy.parked_s
         text = f"died {self._policy.deaths} times and is parked for {parked_s:.0f} s; SIGHUP starts it sooner"
         self._condition.breaks(text)
-        self._on_parked(self._port)
+        self._on_parked(self.port)
         await self._pause(parked_s)
         self._deaths.forgive()
 
@@ -164,35 +166,75 @@ class Supervisor:
         unit: str | None = None,
     ) -> None:
         self._link = LinkClient(plan.state / "run" / "core.sock", "supervisor", LINK_NUMBER)
-        policy = policy or RestartPolicy()
-        ports = [port for port in plan.ports if unit in {None, port.unit}]
-        self.keepers = [Keeper(port, command, policy, self._tell_parked) for port in ports]
+        self._command = command
+        self._policy = policy or RestartPolicy()
+        self._unit = unit
+        self.keepers: list[Keeper] = []
+        self._keeping: asyncio.TaskGroup | None = None
+        self._tasks: dict[Keeper, asyncio.Task[None]] = {}
+        self._changing = asyncio.Lock()
+        self._add(self._ports(plan))
+
+    def _ports(self, plan: Plan) -> list[PortPlan]:
+        return [port for port in plan.ports if self._unit in {None, port.unit}]
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep every worker until `stop` is set, then stop them all."""
         async with asyncio.TaskGroup() as linking:
             link = linking.create_task(self._link.run())
             async with asyncio.TaskGroup() as keeping:
-                tasks = [keeping.create_task(keeper.run()) for keeper in self.keepers]
-                if (every_s := watchdog_every_s()) is not None:
-                    tasks.append(keeping.create_task(self._feed_watchdog(every_s)))
+                self._keeping = keeping
+                self._add([])
+                feeding = keeping.create_task(self._feed_watchdog(watchdog_every_s()))
                 notify("READY=1")
                 await stop.wait()
                 notify("STOPPING=1")
-                for task in tasks:
-                    task.cancel()
+                async with self._changing:
+                    self._keeping = None
+                    feeding.cancel()
+                    for task in self._tasks.values():
+                        task.cancel()
             await self._link.flush(_FLUSH_S)
             link.cancel()
         restarts = sum(keeper.restarts for keeper in self.keepers)
         say(_log, logging.INFO, "supervisor stopped", restarts=restarts)
+
+    async def take_over(self, plan: Plan) -> None:
+        """Stop the workers of ports that the plan does not have as they were, then start those it has anew.
+
+        A port may go from one worker to another, so all old ones have ended before a new one begins.
+        """
+        async with self._changing:
+            wanted = self._ports(plan)
+            gone = [keeper for keeper in self.keepers if keeper.port not in wanted]
+            self.keepers = [keeper for keeper in self.keepers if keeper not in gone]
+            tasks = [self._tasks.pop(keeper) for keeper in gone if keeper in self._tasks]
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+            kept = [keeper.port for keeper in self.keepers]
+            new = [port for port in wanted if port not in kept]
+            self._add(new)
+            facts = {"stopped": [k.port.number for k in gone], "started": [p.number for p in new]}
+            say(_log, logging.INFO, "a new plan is in place", **facts)
+
+    def _add(self, ports: Sequence[PortPlan]) -> None:
+        """Keep these ports, too; they and those before run once `run` does."""
+        self.keepers += [Keeper(port, self._command, self._policy, self._tell_parked) for port in ports]
+        for keeper in self.keepers:
+            if self._keeping is not None and keeper not in self._tasks:
+                self._tasks[keeper] = self._keeping.create_task(keeper.run())
 
     def unpark(self) -> None:
         """Start every parked worker now."""
         for keeper in self.keepers:
             keeper.unpark()
 
-    async def _feed_watchdog(self, every_s: float) -> None:
+    async def _feed_watchdog(self, every_s: float | None) -> None:
         """Tell systemd that we live, but only while every worker is heard or waits on purpose."""
+        if every_s is None:
+            return
         starving = Condition(_log, "watchdog")
         while True:
             if all(keeper.well for keeper in self.keepers):
@@ -218,14 +260,15 @@ def _reason(status: int) -> str:
         return f"signal {-status}"
 
 
-async def _serve(plan: Plan, command: WorkerCommand, unit: str | None) -> None:
-    supervisor = Supervisor(plan, command, unit=unit)
+async def _serve(path: Path, unit: str | None) -> None:
+    supervisor = Supervisor(load_plan(path), worker_command(path), unit=unit)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
     loop.add_signal_handler(signal.SIGHUP, supervisor.unpark)
-    await supervisor.run(stop)
+    with PlanWatch(path, supervisor.take_over):
+        await supervisor.run(stop)
 
 
 def main(arguments: list[str]) -> int:
@@ -237,7 +280,7 @@ def main(arguments: list[str]) -> int:
             raise ConfigError("usage: python -m gateway.supervisor PLAN [sensors|cameras]")
         path = Path(arguments[0])
         unit = arguments[1] if len(arguments) == 2 else None
-        asyncio.run(_serve(load_plan(path), worker_command(path), unit))
+        asyncio.run(_serve(path, unit))
     except GatewayError as error:
         say(_log, logging.ERROR, str(error))
         return 1

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import ConfigError, HubError
+from gateway.hub.ordercommands import OrderCommands
 from gateway.keys import BOX_NAME
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Hub:
             query.add_argument(f"--{what}", help=f"only this {what}, like {example}")
         query.add_argument("--since", metavar="TIME", help='"10 min" ago, or 2027-01-31T08:00:00Z')
         audit = command("audit", _audit, "is all that a box numbered here, once? exit status 1 if not", "box")
+        OrderCommands(_folder).add(command)
         for sub in (boxes, tail, query, audit):
             sub.add_argument("--json", action="store_true", help="one JSON object a line")
 

@@ -47,6 +47,8 @@ class Lines:
                 known = body["error_us"] != NOT_KNOWN_US
                 error = f"error under {body['error_us'] / 1e6:.3g} s" if known else "error unknown"
                 text = f"clock by {body['clock']}, {error}"
+            case _ if "outcome" in body:
+                text = f"{body['command']}: {body['outcome'].replace('_', ' ')}"
             case _:
                 text = f"{body['command']} {'sent' if body['ok'] else 'failed'}"
         unsure = "?" if plain["clock"] == "none" else ""

@@ -225,17 +225,19 @@ class AllowList:
         self.live: dict[str, str] = self._registry.live()
 
     def refresh(self) -> bool:
-        """Look whether another process or thread wrote, and reload. True if the list changed.
+        """Look whether another process or thread wrote, and reload. True if one did: the list, or an order.
 
-        Raises sqlite3.Error if it cannot be read: then nobody new comes in and who is in stays.
+        `live` is another object only if the list changed. Raises sqlite3.Error if it cannot be read: then
+        nobody new comes in and who is in stays.
         """
         seen = self._registry.version()
         if seen == self._seen:
             return False
         live = self._registry.live()
         self._seen = seen
-        changed, self.live = live != self.live, live
-        return changed
+        if live != self.live:
+            self.live = live
+        return True
 
     def close(self) -> None:
         """Close the file under it."""

@@ -13,10 +13,12 @@ import zmq
 
 from gateway.errors import HubError
 from gateway.hub.alarm import Alarm
+from gateway.hub.dispatch import Dispatch
 from gateway.hub.enrol import MAXMSGSIZE, EnrolThread
 from gateway.hub.folder import HubFolder
 from gateway.hub.index import Index, IndexThread
 from gateway.hub.journal import Journal
+from gateway.hub.orders import Orders
 from gateway.hub.registry import AllowList
 from gateway.hub.selftest import check_door
 from gateway.hub.server import FRAME_MAX, Server, write_status
@@ -52,6 +54,8 @@ class RunningHub:
         opened.callback(journal.close)
         self._index = IndexThread(Index(folder.index, folder.journal))
         opened.callback(self._index.stop)
+        orders = Orders(folder.registry, folder.index)
+        opened.callback(orders.close)
         allow = AllowList(folder.registry)
         opened.callback(allow.close)
         context: Context = zmq.Context()
@@ -68,8 +72,9 @@ class RunningHub:
         self._enrol = EnrolThread(folder, keys, enrol_router)
         opened.callback(self._enrol.stop)
         self._sessions = Sessions(journal, heartbeat_s)
+        dispatch = Dispatch(orders, self._sessions)
         self._server = Server(
-            router, allow, journal, self._sessions, self._index.wake, self._check_threads, look
+            router, allow, journal, self._sessions, dispatch, self._index.wake, self._check_threads, look
         )
         for thread in (self._zap, self._enrol, self._index):
             thread.on_end = look.set

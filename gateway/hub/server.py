@@ -15,6 +15,7 @@ import zmq
 from gateway.errors import HubError
 from gateway.hub.alarm import Alarm
 from gateway.hub.bugs import Bugs
+from gateway.hub.dispatch import Dispatch
 from gateway.hub.journal import Journal
 from gateway.hub.registry import AllowList
 from gateway.hub.sessions import Peer, Reply, Sessions
@@ -34,7 +35,7 @@ _log = logging.getLogger("gateway.hub")
 class Server:
     """Serves the fleet socket until told to stop. `committed` is called after each commit.
 
-    `look` is set by other threads when the allow-list has changed or one of them ended.
+    `look` is set by other threads when the allow-list has changed, an order was given, or one of them ended.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Server:
         allow: AllowList,
         journal: Journal,
         sessions: Sessions,
+        dispatch: Dispatch,
         committed: Callable[[], None],
         check_threads: Callable[[], None],
         look: Alarm,
@@ -52,6 +54,7 @@ class Server:
         self._live: Mapping[str, str] = allow.live
         self._journal = journal
         self._sessions = sessions
+        self._dispatch = dispatch
         self._committed = committed
         self._check_threads = check_threads
         self._connections: dict[bytes, Connection] = {}
@@ -134,6 +137,7 @@ class Server:
             # A Welcome says what is on the disk, so what it counts must be there first.
             self._connections[peer.routing_id] = Connection(source_fd(frames))
             self._commit_now()
+            replies += self._dispatch.due(self._allow.live.get(peer.key))
         self._send(replies)
         if self._sessions.counts["tables"] > tables:
             self._committed()  # the index may have waited for it
@@ -166,6 +170,7 @@ class Server:
         if self._allow.live is not self._live:
             self._live = self._allow.live
             self._cut_revoked()
+        self._send(self._dispatch.look())
         self._send(self._sessions.pings(now))
         for routing_id in [r for r in self._connections if r not in self._sessions]:
             del self._connections[routing_id]

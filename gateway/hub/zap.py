@@ -37,7 +37,7 @@ _log = logging.getLogger("gateway.hub.zap")
 class ZapThread(HubThread):
     """Answers libzmq's questions and keeps the allow-list fresh. Bound when the constructor returns.
 
-    `changed` is called when the allow-list has changed.
+    `changed` is called when something was written there: the allow-list, or an order.
     """
 
     def __init__(
