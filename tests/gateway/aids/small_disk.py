@@ -1,0 +1,47 @@
+"""A small disk that others use, too: as much fits on it as a test says. Quick, because nothing is synced."""
+
+import errno
+import os
+from pathlib import Path
+
+from gateway.disk import Disk
+
+
+class SmallDisk(Disk):
+    """Files of at most `capacity` bytes in all, beside `others` bytes that are no files of ours."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.others = 0
+        self._sizes: dict[Path, int] = {}
+
+    @property
+    def used(self) -> int:
+        return sum(self._sizes.values())
+
+    def free_bytes(self, path: Path) -> int:
+        return max(0, self.capacity - self.others - self.used)
+
+    def total_bytes(self, path: Path) -> int:
+        return self.capacity
+
+    def create(self, path: Path, size: int) -> None:
+        if size > self.free_bytes(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        path.write_bytes(b"")
+        os.truncate(path, size)
+        self._sizes[path] = size
+
+    def sync(self, fd: int) -> None:
+        assert fd
+
+    def sync_folder(self, path: Path) -> None:
+        assert path.is_dir()
+
+    def rename(self, old: Path, new: Path) -> None:
+        super().rename(old, new)
+        self._sizes[new] = self._sizes.pop(old)
+
+    def unlink(self, path: Path) -> None:
+        super().unlink(path)
+        del self._sizes[path]
