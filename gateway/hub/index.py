@@ -15,16 +15,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.errors import HubError, WireError
+from gateway.errors import WireError
 from gateway.hub.anchors import Anchors
 from gateway.hub.bugs import Bugs
 from gateway.hub.hubthread import HubThread
 from gateway.hub.journal import Row, RowKind, read_rows
+from gateway.hub.storage import refused
 from gateway.hub.unpack import IndexedRecord, unpack_row
 from gateway.log import Condition
 
 AT_ONCE: Final = 256
 _LOOK_AGAIN_S: Final = 1.0
+_CURE: Final = "stop the hub and delete it with its -wal file: it is made again from the journal"
 _TABLES_CACHED: Final = 256
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS records (
@@ -58,6 +60,7 @@ class Index:
 
     def __init__(self, path: Path, journal: Path) -> None:
         """Open or create it. Raises HubError if a file cannot be used."""
+        self.path = path
         try:
             # Made where the hub starts, so that errors stop it there; used by the index thread alone.
             self._journal = sqlite3.connect(
@@ -70,7 +73,7 @@ class Index:
             self._db.executescript(_SCHEMA)
             self._anchors = Anchors(self._db)
         except sqlite3.Error as error:
-            raise HubError(f"cannot use {path}: {error}") from error
+            raise refused("use", path, error, _CURE) from error
         self._tables: dict[bytes, dict[str, Any]] = {}
         self._marks: dict[str, int] = {}  # as stored; nobody else writes while this is open
         self.counts: Counter[str] = Counter()
@@ -272,7 +275,8 @@ class IndexThread(HubThread):
                 self.behind, self.applied_twice = 0, index.mark("applied_twice")
                 self._disk.heals()
             except sqlite3.Error as error:
-                self._disk.breaks(f"cannot be written ({error}); the journal goes on without it")
+                why = refused("write", index.path, error, _CURE)
+                self._disk.breaks(f"{why}; the journal goes on without it")
                 self._stopping.wait(_LOOK_AGAIN_S)
                 continue
             self._more.wait()
@@ -285,6 +289,6 @@ def catch_up_alone(path: Path, journal: Path) -> None:
         while index.catch_up():
             pass
     except sqlite3.Error as error:
-        raise HubError(f"cannot write {path}: {error}") from error
+        raise refused("write", path, error, _CURE) from error
     finally:
         index.close()

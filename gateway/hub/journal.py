@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import HubError
+from gateway.hub.storage import Belief, refused
 from gateway.reading import Lane
 
 COMMIT_AFTER_S: Final = 0.02
@@ -34,6 +35,11 @@ CREATE TABLE IF NOT EXISTS tables (
 );
 CREATE INDEX IF NOT EXISTS tables_by_box ON tables (box);
 """
+
+_CURE: Final = (
+    "restore it from a backup, or move it away with its -wal file and start again: boxes then send what they "
+    "still hold"
+)
 
 Stream = tuple[str, bytes, int]  # box, epoch, lane: what sequence numbers belong to
 
@@ -74,6 +80,7 @@ class Journal:
         self._pending_since = 0.0
         self._urgent = False
         self._heads: dict[Stream, int] = {}
+        self._belief = Belief(path)
         try:
             # Made where the hub starts, used by the thread that serves.
             self._db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
@@ -83,7 +90,7 @@ class Journal:
             self._db.executescript(_SCHEMA)
             self._tables = {row[0] for row in self._db.execute("SELECT id FROM tables")}
         except sqlite3.Error as error:
-            raise HubError(f"cannot use {path}: {error}") from error
+            raise refused("use", path, error, _CURE) from error
 
     def close(self) -> None:
         """Close the file; what was not committed was not acked either."""
@@ -92,13 +99,14 @@ class Journal:
     def head(self, stream: Stream) -> int:
         """Last sequence number held of a stream, pending ones included; 0 if none. Raises HubError."""
         if stream not in self._heads:
+            self._belief.check()
             try:
                 self._roll_back()
                 row = self._db.execute(
                     "SELECT last_seq FROM heads WHERE box = ? AND epoch = ? AND lane = ?", stream
                 ).fetchone()
             except sqlite3.Error as error:
-                raise HubError(f"cannot read {self._path}: {error}") from error
+                raise refused("read", self._path, error, _CURE) from error
             self._heads[stream] = row[0] if row else 0
         return self._heads[stream]
 
@@ -133,6 +141,7 @@ class Journal:
             return 0
         heads = {row.stream: row.last_seq for row in rows}
         try:
+            self._belief.check()
             self._roll_back()
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
@@ -149,11 +158,15 @@ class Journal:
                 [(*stream, last) for stream, last in heads.items()],
             )
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+            self._belief.check()
+        except HubError:
             self._heads.clear()  # they counted on these rows
+            raise
+        except sqlite3.Error as error:
+            self._heads.clear()
             with suppress(sqlite3.Error):  # tried again before the file is used again
                 self._roll_back()
-            raise HubError(f"cannot write {self._path}: {error}") from error
+            raise refused("write", self._path, error, _CURE) from error
         return len(rows)
 
     def _roll_back(self) -> None:
@@ -172,7 +185,7 @@ class Journal:
             found = self._db.execute("SELECT sum(length(body)) FROM tables WHERE box = ?", (box,))
             return int(found.fetchone()[0] or 0)
         except sqlite3.Error as error:
-            raise HubError(f"cannot read {self._path}: {error}") from error
+            raise refused("read", self._path, error, _CURE) from error
 
     def add_table(self, table_id: bytes, table: dict[str, Any], box: str) -> None:
         """Put a measure table that a box sent on the disk, at once. Raises HubError."""
@@ -182,8 +195,9 @@ class Journal:
                 "INSERT INTO tables (id, body, box) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                 (table_id, json.dumps(table, sort_keys=True), box),
             )
+            self._belief.check()
         except sqlite3.Error as error:
-            raise HubError(f"cannot write {self._path}: {error}") from error
+            raise refused("write", self._path, error, _CURE) from error
         self._tables.add(table_id)
 
 

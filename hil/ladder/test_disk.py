@@ -14,6 +14,8 @@ from typing import Final
 
 import pytest
 
+from gateway.errors import HubError
+from gateway.hub.journal import Journal, Row, RowKind
 from gateway_hil.bench import Bench
 from gateway_hil.emulators import Sds011
 from gateway_hil.faults import parse_script, play
@@ -306,3 +308,28 @@ def test_the_hubs_disk_dies_and_is_mended(lab: Lab, note: Note) -> None:
     lab.hub_disk.mend()
     lab.pole.start_hub()
     note(f"declared {lab.well()}")
+
+
+def test_a_journal_on_a_disk_that_was_mounted_read_only(tmp_path: Path, note: Note) -> None:
+    """SQLite overwrites its log in place, ext4 takes that into memory, and the sync says that all is well."""
+    stream = ("elm-1", b"12345678", 2)
+
+    def row(seq: int) -> Row:
+        return Row(stream, seq, 1, seq, RowKind.FRAME, bytes(4000), 0)
+
+    with FaultyDisk(tmp_path / "disk") as disk:
+        journal = Journal(disk.folder / "journal.sqlite")
+        for seq in range(1, 1201):  # beyond a checkpoint: the log begins anew in the same blocks
+            journal.append(row(seq))
+            journal.commit()
+        disk.read_only()
+        journal.append(row(1201))
+        with pytest.raises(HubError, match="read-only"):
+            journal.commit()
+        with pytest.raises(HubError, match="read-only"):
+            journal.head(stream)
+        disk.read_only(False)
+        assert journal.head(stream) == 1200
+        journal.append(row(1201))
+        journal.commit()
+        journal.close()
