@@ -1,14 +1,20 @@
-"""Does an alert overtake days of backlog, and is the link full meanwhile? `./dev bench uplink [--quick]`"""
+"""Does an alert overtake days of backlog? Is the link full meanwhile? What survives a bad link, a dead hub?
+
+./dev bench uplink [--quick] [--json] [--only PART ...]. Runs the real spool, uplink and hub, in two network
+namespaces with an emulated link between them, so it needs root.
+"""
 
 import argparse
 import sys
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.common.progress import say
 from benchmarks.common.promise import Promise, report
-from benchmarks.common.table import figure, table
+from benchmarks.uplink import show
+from benchmarks.uplink.bad import survive
 from benchmarks.uplink.drain import (
     DELAY_S,
     DEPTH,
@@ -16,67 +22,109 @@ from benchmarks.uplink.drain import (
     LATE_MAX_MS,
     RATE_BPS,
     SHARE_MIN,
-    Drained,
     drain,
     drain_peer,
 )
+from benchmarks.uplink.lan import speeds, steady
+from benchmarks.uplink.storm import BACK_MAX_S, storm
+from gateway_hil.netns import why_not
+
+PARTS: Final = ("drain", "bad", "fleet", "lan", "speed")
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found so far."""
+
+    promises: list[Promise] = field(default_factory=list)
+    ratios: dict[str, float | None] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure, print, draw; exit status 1 if a promise is broken, 2 if this machine cannot measure."""
     parser = argparse.ArgumentParser(prog="./dev bench uplink", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="shorter runs")
+    parser.add_argument("--quick", action="store_true", help="four minutes instead of twelve, fewer boxes")
     parser.add_argument("--json", action="store_true", help="the figures as JSON on the last line")
-    parser.add_argument("--only", choices=["ours"], help="one measurement")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="leave the rest out")
+    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a real disk")
+    parser.add_argument("--out", type=Path, default=Path(".bench"), help="where the picture goes")
     arguments = parser.parse_args()
-    promises: list[Promise] = []
-    found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="uplink-", dir="/var/tmp") as name:
-        folder = Path(name)
-        runs = _drains(folder, 25.0 if arguments.quick else 65.0, only_ours=arguments.only == "ours")
-    found["drain"] = [run.plain() for run in runs]
-    ours = runs[0]
-    promises += [
-        Promise("link_share", "share of the link used while draining", ours.share, SHARE_MIN, at_least=True),
-        Promise("alert_p99_ms", "alert, append to receipt, p99 in ms", ours.receipt.p99, LATE_MAX_MS),
+    if reason := why_not():
+        print(f"NOT RUN: {reason}", file=sys.stderr)
+        return 2
+    found = Findings()
+    parts = {"drain": _drain, "bad": _bad, "fleet": _fleet, "lan": _lan, "speed": _speed}
+    with tempfile.TemporaryDirectory(prefix="uplink-", dir=arguments.folder) as folder:
+        for name in PARTS:
+            if name in arguments.only:
+                place = Path(folder) / name
+                place.mkdir()
+                parts[name](place, found, arguments)
+    return report(found.promises, found.figures, as_json=arguments.json, more=found.ratios)
+
+
+def _drain(folder: Path, found: Findings, arguments: argparse.Namespace) -> None:
+    seconds = 25.0 if arguments.quick else 65.0
+    say(f"a backlog over {RATE_BPS / 1e6:g} Mbit/s, {DELAY_S * 1e3:g} ms, a {DEPTH >> 10} KiB queue: ours")
+    ours = drain(folder / "full", "ours", seconds)
+    say("the same with frames of 8 records, as a quiet pole makes them")
+    small = drain(folder / "small", "ours, frames of 8 records", seconds, per_frame=8)
+    say("the same with everything handed to ZeroMQ")
+    naive = drain_peer("everything handed to ZeroMQ", seconds)
+    say("the same with ten records at a time, as JSON")
+    runs = [ours, small, naive, drain_peer("10 at a time, JSON", seconds / 2, pack=10)]
+    show.show_drains(runs)
+    try:
+        from benchmarks.uplink.plot import draw  # only the benchmarks' environment can
+    except ModuleNotFoundError as error:
+        say(f"no picture: {error}")
+    else:
+        print("picture:", *draw(ours, naive, arguments.out), end="\n\n")
+    share = min(ours.share, small.share)
+    late_ms = max(run.receipt.p99 or float("inf") for run in (ours, small))
+    found.promises += [
+        Promise("link_share", "share of the link used while draining", share, SHARE_MIN, at_least=True),
+        Promise("alert_p99_ms", "alert meanwhile, append to receipt, p99 in ms", late_ms, LATE_MAX_MS),
     ]
-    print()
-    more = {"alert_p99_of_aim": (ours.receipt.p99 or 0.0) / LATE_AIM_MS}
-    return report(promises, found, as_json=arguments.json, more=more)
+    found.ratios["alert_p99_of_aim"] = late_ms / LATE_AIM_MS
+    found.ratios["drain_vs_10_at_a_time"] = ours.records_s / runs[-1].records_s
+    found.figures["drain"] = [run.plain() for run in runs]
 
 
-def _drains(folder: Path, seconds: float, *, only_ours: bool) -> list[Drained]:
-    say(f"draining a backlog over {RATE_BPS / 1e6:g} Mbit/s, {DELAY_S * 1e3:g} ms, a {DEPTH >> 10} KiB queue")
-    runs = [drain(folder / "drain", "ours", seconds)]
-    if not only_ours:
-        say("the same with frames of 8 records, as a quiet pole makes them")
-        runs.append(drain(folder / "small", "ours, small frames", seconds, per_frame=8))
-        say("the same with everything handed to ZeroMQ")
-        runs.append(drain_peer("all handed to ZeroMQ", seconds))
-        say("the same with ten records at a time, as JSON")
-        runs.append(drain_peer("10 at a time, JSON", seconds, pack=10))
-    head = (
-        "drain with alerts",
-        "link used",
-        "records/s",
-        "B/record",
-        "alert→hub ms",
-        "→ack ms",
-        "queue ms",
-        "CPU box+hub",
-    )
-    print(table(head, [_row(run) for run in runs]))
-    print("milliseconds: p50 / p99 / longest")
-    return runs
+def _bad(folder: Path, found: Findings, arguments: argparse.Namespace) -> None:
+    run = survive(folder / "run", *((8.0, 8.0) if arguments.quick else (30.0, 30.0)))
+    show.show_bad(run)
+    wrong = run.missing + run.twice
+    found.promises.append(Promise("bad_link_wrong", "bad link: records missing or twice", wrong, 0))
+    found.figures["bad"] = run.plain()
 
 
-def _row(run: Drained) -> tuple[str, ...]:
-    cpu = "–" if run.box_cpu is None or run.hub_cpu is None else f"{run.box_cpu:.1%} + {run.hub_cpu:.1%}"
-    ack = run.ack.text() if run.ack.count else "–"
-    return (
-        run.name, f"{run.share:.1%}", figure(run.records_s), f"{run.octets_a_record:.1f}",
-        run.receipt.text(), ack, run.queue_ms.text(), cpu,
-    )  # fmt: skip
+def _fleet(folder: Path, found: Findings, arguments: argparse.Namespace) -> None:
+    boxes, down_s = (60, 5.0) if arguments.quick else (500, 100.0)
+    run = storm(folder / "run", boxes, down_s)
+    show.show_storm(run)
+    found.promises += [
+        Promise("fleet_back_s", f"{boxes} uplinks back after the hub's, s", run.back_all_s, BACK_MAX_S),
+        Promise("fleet_wrong", "fleet: records missing or twice", run.missing + run.twice, 0),
+        Promise("fleet_sends_that_may_wait", "fleet: sends that could block", run.sends_that_may_wait, 0),
+    ]
+    found.figures["fleet"] = run.plain()
+
+
+def _lan(folder: Path, found: Findings, arguments: argparse.Namespace) -> None:
+    run = steady(folder / "run", 10.0 if arguments.quick else 30.0)
+    show.show_steady(run)
+    found.figures["lan"] = run.plain()
+
+
+def _speed(folder: Path, found: Findings, arguments: argparse.Namespace) -> None:
+    size, pack_s = (3_000_000, 4.0) if arguments.quick else (12_000_000, 10.0)
+    runs = speeds(folder / "run", size, pack_s)
+    show.show_speeds(runs)
+    for name, run in zip(("loopback", "far"), runs, strict=True):
+        found.ratios[f"speed_{name}_vs_best_packs"] = run.ours / max(run.packs.values())
+    found.figures["speed"] = [run.plain() for run in runs]
 
 
 if __name__ == "__main__":

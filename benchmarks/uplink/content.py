@@ -15,7 +15,7 @@ import msgpack
 
 from gateway.clock import SystemClock
 from gateway.plan import SensorPlan, table_id
-from gateway.reading import Event, Measure, Reading
+from gateway.reading import Event, Health, HealthCode, Measure, Reading
 from gateway.records import BatchHeader, Item, Source, pack_record
 
 BOX: Final = "bench-pole"
@@ -48,11 +48,6 @@ _POLE: Final[tuple[tuple[str, str, float, dict[str, Course]], ...]] = (
         "temperature": Course(14, 3, 0.03), "humidity": Course(61, 7, 0.15),
         "pressure": Course(1013, 3, 0.05),
     }),
-    ("view", "camera", 0.2, {
-        "brightness": Course(44, 8, 0.3), "contrast": Course(18, 3, 0.2),
-        "sharpness": Course(0.41, 0.05, 0.004),
-        "covered": Course(0, 0, 0), "frame_rate": Course(15, 0.1, 0.1), "frames": Course(75, 1, 0.6),
-    }),
 )  # fmt: skip
 _UTC_START_S: Final = 1_790_000_000
 RECORDS_A_SECOND: Final = sum(rate for _, _, rate, _ in _POLE)
@@ -60,10 +55,10 @@ RECORDS_A_SECOND: Final = sum(rate for _, _, rate, _ in _POLE)
 
 def sensors() -> tuple[SensorPlan, ...]:
     """The pole's sensors, with the measures that their drivers declare."""
-    drivers = {point.name: point.load() for point in entry_points(group="gateway.drivers")}
+    drivers = entry_points(group="gateway.drivers")
     plans = []
     for number, (name, driver, _, courses) in enumerate(_POLE, 1):
-        emitted = {measure.name: measure for measure in drivers[driver].emits}
+        emitted = {measure.name: measure for measure in drivers[driver].load().emits}
         measures: tuple[Measure, ...] = tuple(emitted[measure] for measure in courses)
         labels = ("gunshot", "glass", "alarm") if name == "mic" else ()
         plans.append(SensorPlan(number, name, driver, "none:None", {}, measures, labels, (), ()))
@@ -128,6 +123,14 @@ def records_in(batch: bytes) -> int:
     unpacker = msgpack.Unpacker()
     unpacker.feed(batch[:4096])
     return sum(count for _, _, count in unpacker.unpack()[7])
+
+
+def health(plans: tuple[SensorPlan, ...], t_ns: int, chance: random.Random) -> Item:
+    """Some sensor sent frames that were wrong."""
+    plan = chance.choice(plans)
+    return t_ns, pack_record(
+        Health(t_ns, plan.name, HealthCode.BAD_FRAMES, None, chance.randrange(1, 9)), plan
+    )
 
 
 def alert(plans: tuple[SensorPlan, ...], t_ns: int, chance: random.Random) -> Item:

@@ -31,7 +31,7 @@ from gateway.uplink import Uplink
 
 SEGMENT_BYTES: Final = (128 << 10,) * len(Lane)
 PLAN: Final = SpoolPlan(quota_mib=(1, 1, 1, 1), floor_mib=(1, 1, 1, 1), reserve_mib=0)
-BATCH: Final = 5  # telemetry records at a time; each fifth batch comes with an alert
+BATCH: Final = 5  # telemetry records at a time; each fifth batch of every other box comes with an alert
 LONG_S: Final = 0.05
 _LOOK_S: Final = 0.1
 
@@ -166,19 +166,17 @@ class Fleet:
 
     def _append(self, every_s: float) -> None:
         items = content.readings(self._plans, 1, time.monotonic_ns())
-        turn = 0
         while True:
-            for member in self._members.values():
+            for number, member in enumerate(self._members.values()):
                 if self._quiet.wait(every_s / len(self._members)):
                     return
                 batch = [(time.monotonic_ns(), next(items)[1]) for _ in range(BATCH)]
                 self._put(member, Lane.TELEMETRY, batch)
-                if self._chance.random() < 1 / BATCH:
+                if number % 2 and self._chance.random() < 1 / BATCH:
                     self._put(
                         member, Lane.ALERT, [content.alert(self._plans, time.monotonic_ns(), self._chance)]
                     )
                 member.uplink.wake()
-            turn += 1
 
     def _put(self, member: _Member, lane: Lane, items: list[Any]) -> None:
         source = Source(1 + int(lane), member.appended[lane] + 1, len(items))
