@@ -147,7 +147,7 @@ class Core:
             peer = self._link.by_incarnation.get(incarnation)
             if peer is not None:
                 peer.kept(kept.lane, n)
-        self._link.resume()
+        self._link.resume(kept.lane)
         self._downlink.kept(self._own.kept(kept))
         if kept.lane == Lane.ALERT:
             waited_ms = round((kept_ns - kept.oldest_t_ns) / 1e6, 1)

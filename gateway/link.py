@@ -10,6 +10,8 @@ Messages are msgpack arrays, one a packet:
                      ["S"]                                         status, please (any local tool)
     core -> worker   ["W", {lane: n}]                              kept so far of this incarnation
                      ["K", lane, n]                                kept up to n
+                     ["F", lane, n]                                full: hold back that lane, from n on
+                     ["G", lane, n]                                go on with that lane, from n on
                      ["S", {...}]                                  core's numbers
 """
 
@@ -30,7 +32,7 @@ from gateway.log import Condition
 from gateway.reading import Lane
 from gateway.records import RECORD_MAX, Item
 
-VERSION: Final = 1
+VERSION: Final = 2
 PACKET_MAX: Final = 65536  # bytes
 RECORDS_PER_PACKET: Final = 200
 HELD_MAX: Final = (4096, 4096, 8192, 2048)  # records a worker holds per lane while core is away
@@ -60,6 +62,7 @@ class LinkClient:
         self._held: tuple[deque[Item], ...] = tuple(deque() for _ in Lane)
         self._first_n = [1] * len(Lane)  # number of the first record in _held
         self._sent = [0] * len(Lane)  # how many of _held are under way
+        self._full: set[int] = set()  # lanes of which core takes no more for now
         self._socket: socket.socket | None = None
         self._welcomed = False
         self._send_due = False
@@ -134,6 +137,7 @@ class LinkClient:
     def _disconnect(self) -> None:
         self._welcomed = False
         self._sent = [0] * len(Lane)
+        self._full.clear()
         if self._socket is not None:
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._socket.fileno())
@@ -161,6 +165,8 @@ class LinkClient:
             self._send()
         elif letter == "K":
             self._forget(*fields)
+        elif letter in {"F", "G"}:
+            self._go_back(*fields, full=letter == "F")
 
     def _forget(self, lane: int, kept_n: int) -> None:
         held = self._held[lane]
@@ -172,11 +178,23 @@ class LinkClient:
         if not self.held:
             self._empty.set()
 
+    def _go_back(self, lane: int, n: int, *, full: bool) -> None:
+        """Core did not take n and what follows: send that again, but only once there is room for it."""
+        self._sent[lane] = min(self._sent[lane], max(0, n - self._first_n[lane]))
+        if full:
+            self._full.add(lane)
+            self.counters["held_back"] += 1
+        else:
+            self._full.discard(lane)
+            self._send()
+
     def _send(self) -> None:
         self._send_due = False
         if self._socket is None or not self._welcomed:
             return
         for lane in Lane:
+            if lane in self._full:
+                continue
             held = self._held[lane]
             while self._sent[lane] < len(held):
                 start = self._sent[lane]

@@ -39,22 +39,26 @@ class Peer:
         self.who = ""
         self.number = 0
         self.incarnation = 0
-        self._owed: dict[int, int] = {}  # lane -> n that a full socket did not take
-        self._refused: tuple[int, int, list[Item]] | None = None  # not read further until it is taken
+        self._owed: dict[tuple[bool, int], list[Any]] = {}  # what a full socket did not take
+        self._wanted: dict[int, int] = {}  # lane -> first n that was refused, and must come before later ones
+        self._called: set[int] = set()  # lanes of these that were told to go on
 
     def kept(self, lane: int, n: int) -> None:
         """Tell the worker that all up to n is on disk; later, if it is too slow to read now."""
-        if self._owed or not self._tell(["K", lane, n]):
-            self._owed[lane] = n
+        self._tell_or_owe("K", lane, n)
+
+    def _tell_or_owe(self, letter: str, lane: int, n: int) -> None:
+        if self._owed or not self._tell([letter, lane, n]):
+            self._owed[letter == "K", lane] = [letter, lane, n]
             asyncio.get_running_loop().add_writer(self._socket.fileno(), self._pay)
 
     def _pay(self) -> None:
-        """The socket takes more: say what is owed, of each lane only the last."""
+        """The socket takes more: say what is owed; of each lane the last *kept*, and whether to go on."""
         while self._owed:
-            lane, n = next(iter(self._owed.items()))
-            if not self._tell(["K", lane, n]) or not self._owed:
+            key, fields = next(iter(self._owed.items()))
+            if not self._tell(fields) or not self._owed:
                 return  # still full, or gone
-            del self._owed[lane]
+            del self._owed[key]
         asyncio.get_running_loop().remove_writer(self._socket.fileno())
 
     def _tell(self, fields: list[Any]) -> bool:
@@ -108,18 +112,22 @@ class Peer:
         self._put(lane, _number(first_n), items)
 
     def _put(self, lane: int, first_n: int, items: list[Item]) -> None:
-        """Hand records on. Where too much waits for the disk already, this worker is not read for a while."""
-        if self._server.on_put(self, lane, first_n, items):
-            return
-        self._refused = (lane, first_n, items)
-        self._server.counters["pauses"] += 1
-        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        """Hand records on. Where too much waits for the disk already, the worker holds back that lane."""
+        if first_n > self._wanted.get(lane, first_n):
+            self._server.counters["passed_over"] += len(items)  # under way when their lane was refused
+        elif self._server.on_put(self, lane, first_n, items):
+            self._wanted.pop(lane, None)
+        else:
+            self._wanted[lane] = first_n
+            self._called.discard(lane)
+            self._server.counters["pauses"] += 1
+            self._tell_or_owe("F", lane, first_n)
 
-    def resume(self) -> None:
-        """Try again what was refused; go on reading if it is taken now."""
-        if self._refused is not None and self._server.on_put(self, *self._refused):
-            self._refused = None
-            asyncio.get_running_loop().add_reader(self._socket.fileno(), self.read)
+    def resume(self, lane: int) -> None:
+        """There is room in a lane: have what was refused sent again."""
+        if lane in self._wanted and lane not in self._called:
+            self._called.add(lane)
+            self._tell_or_owe("G", lane, self._wanted[lane])
 
     def close(self) -> None:
         """Close the socket."""
@@ -149,8 +157,8 @@ class LinkServer:
     """Core's end: owns the named socket, checks by SO_PEERCRED that a peer is this box's own user.
 
     `on_put(peer, lane, first_n, items)` gets records in order; where it returns False that worker
-    waits until `resume`. `kept_of(incarnation)` answers what
-    is already on disk, as {lane: n}.
+    holds back that lane until `resume`, and goes on with the others. `kept_of(incarnation)` answers
+    what is already on disk, as {lane: n}.
     """
 
     def __init__(self, path: Path, on_put: OnPut, kept_of: Callable[[int], dict[int, int]]) -> None:
@@ -195,10 +203,10 @@ class LinkServer:
                     self._dropped.clear()
                     await self._dropped.wait()
 
-    def resume(self) -> None:
-        """There is room again: take what workers were refused."""
+    def resume(self, lane: int) -> None:
+        """There is room in a lane again: take what workers were refused."""
         for peer in tuple(self._peers):
-            peer.resume()
+            peer.resume(lane)
 
     def _accept(self) -> None:
         try:

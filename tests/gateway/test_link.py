@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.link import HELD_MAX, LinkClient, ask_status, socket_path
+from gateway.link import HELD_MAX, VERSION, LinkClient, ask_status, socket_path
 from gateway.linkserver import LinkServer, Peer
 from gateway.reading import Lane
 from gateway.records import Item
@@ -108,7 +108,7 @@ def test_a_worker_holds_a_bounded_number_and_counts_the_rest(tmp_path: Path) -> 
     asyncio.run(scene())
 
 
-HELLO = msgpack.packb(["H", 1, "worker", 0, 5])
+HELLO = msgpack.packb(["H", VERSION, "worker", 0, 5])
 
 
 def put(first_n: object, *items: object) -> bytes:
@@ -123,7 +123,7 @@ def put(first_n: object, *items: object) -> bytes:
         [b"noise"],
         [msgpack.packb([])],
         [put(1, [1, record(1)])],  # without a hello
-        [msgpack.packb(["H", 1, "worker", 0, "x"])],
+        [msgpack.packb(["H", VERSION, "worker", 0, "x"])],
         [HELLO, msgpack.packb(["P", 9, 1, [[1, record(1)]]])],
         [HELLO, put(1)],
         [HELLO, put(1, [2**64 - 1, record(1)])],
@@ -163,7 +163,7 @@ def test_a_worker_too_slow_to_read_is_told_the_last_kept_when_it_reads(tmp_path:
         slow = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         slow.setblocking(False)
         slow.connect(str(tmp_path / "core.sock"))
-        slow.send(msgpack.packb(["H", 1, "worker", 0, 5]))
+        slow.send(msgpack.packb(["H", VERSION, "worker", 0, 5]))
         slow.send(msgpack.packb(["P", 2, 1, [[0, record(1)]]]))
         await core.until_arrived()
         peer = core.server.by_incarnation[5]
@@ -184,27 +184,41 @@ def test_a_worker_too_slow_to_read_is_told_the_last_kept_when_it_reads(tmp_path:
     asyncio.run(scene())
 
 
-def test_a_worker_that_is_refused_waits_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_full_lane_is_held_back_and_loses_nothing_while_others_go_on(tmp_path: Path) -> None:
     async def scene() -> None:
         core = Core(tmp_path / "core.sock")
+        refusals = 0
         refused = asyncio.Event()
+        take = core.server.on_put
 
-        def refuse(*_: object) -> bool:
+        def full_telemetry(peer: Peer, lane: int, first_n: int, items: list[Item]) -> bool:
+            nonlocal refusals
+            if lane != Lane.TELEMETRY:
+                return take(peer, lane, first_n, items)
+            refusals += 1
             refused.set()
             return False
 
-        take, core.server.on_put = core.server.on_put, refuse
+        core.server.on_put = full_telemetry
         async with client_of(tmp_path / "core.sock") as client:
-            client.put(Lane.STATE, 0, record("a"))
+            for n in range(1000):  # more than a packet: some are under way when the first is refused
+                client.put(Lane.TELEMETRY, n, record(n))
             await asyncio.wait_for(refused.wait(), 5)
-            client.put(Lane.STATE, 0, record("b"))
-            core.server.resume()  # still no room
-            assert core.stored == []
+            core.arrived.clear()
+            client.put(Lane.ALERT, 0, record("shot"))
+            await core.until_arrived()
+            assert core.stored == [(0, 1, record("shot"))]
+            refused.clear()
+            core.server.resume(Lane.TELEMETRY)
+            core.server.resume(Lane.TELEMETRY)  # asked for once is enough
+            await asyncio.wait_for(refused.wait(), 5)  # still no room
+            assert refusals == 2
+            core.server.resume(Lane.BULK)
             core.server.on_put = take
-            core.server.resume()
+            core.server.resume(Lane.TELEMETRY)
             assert await client.flush(5)
-        assert core.stored == [(1, 1, record("a")), (1, 2, record("b"))]
-        assert core.server.counters["pauses"] == 1
+        assert core.stored[1:] == [(2, n + 1, record(n)) for n in range(1000)]
+        assert core.server.counters["pauses"] == 2
         core.server.close()
 
     asyncio.run(scene())

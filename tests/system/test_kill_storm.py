@@ -10,7 +10,7 @@ import time
 import msgpack
 import pytest
 
-from gateway.link import LinkClient
+from gateway.link import VERSION, LinkClient
 from gateway.plan import SensorPlan
 from gateway.reading import Event, Lane, Reading
 from gateway.records import pack_record
@@ -138,5 +138,5 @@ def worker(pole: Pole, incarnation: int) -> socket.socket:
     path = str(pole.state / "run" / "core.sock")
     link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     until("core listens", lambda: link.connect_ex(path) == 0)
-    link.send(msgpack.packb(["H", 1, "worker", 0, incarnation]))
+    link.send(msgpack.packb(["H", VERSION, "worker", 0, incarnation]))
     return link
