@@ -1,4 +1,4 @@
-"""A hub whose files are damaged says which, and what to do. Disks that fail are in hil/ladder/test_disk.py."""
+"""A hub whose files are damaged says which, and what to do. For disks that fail: hil/ladder/test_disk.py."""
 
 import pytest
 
