@@ -14,8 +14,9 @@ without a queue. In balance messages find a queue of `target`. What deviates fro
 - At first it doubles each round trip, and again whenever the base was found anew, until a queue shows.
 - The least seen is forgotten after a while, as routes change. Since a queue that never empties would pass for
   the way itself, the window dips for one round now and then, just so far that the queue should be gone.
-- At the smallest window the queue cannot be its own: what is taken there is the way. A route that became
-  longer, or another sender that fills the queue, costs a second of low rate, not all of it for good.
+- A queue that stays as it is while the window falls is not its own: what is taken there is the way. A route
+  that became longer, or another sender that fills the queue, costs a second of low rate, not all of it.
+- Messages are spread over the time between two acks: what an ack of many allows would be a queue by itself.
 
 Sans I/O: times are given, in nanoseconds of any one clock.
 """
@@ -29,7 +30,10 @@ PIECE_NS: Final = 12_000_000  # of the link's time that one message should take
 PIECE: Final = (1024, 32768)  # bytes of one message, at the least and at the most
 FIRST: Final = 8192  # bytes under way before anything is known
 _FORGET_NS: Final = 10_000_000_000  # the base is the least of this period and the one before
+_LONGER: Final = 1.2  # times what it was, the base is that of another route
 _FALL_MAX: Final = 0.75  # a round's delays may be those of one lost packet
+_FALLEN: Final = 0.7  # a window that fell to this part
+_SAME: Final = 0.12  # changes a queue of its own by more than this one
 _RISE: Final = 1.25
 _FIRST_RISE: Final = 1.5
 _CALM: Final = 3  # rounds without a queue, and there is none
@@ -40,6 +44,7 @@ _TAKEN_MIN_NS: Final = 100_000
 _MESSAGES_MIN: Final = 2
 _PACE: Final = 1.25  # times the rate; what one ack allows is spread over most of the time to the next
 _PACE_DOUBLING: Final = 2.0
+_PAUSE_MAX_NS: Final = 1_000_000_000
 _SLACK_NS: Final = 4_000_000  # a thread wakes up that late, or is not sent to sleep for less
 
 
@@ -76,6 +81,7 @@ class Window:
         self._doubling = True
         self._dip_due = self._dipping = False
         self._wait_rounds = 0
+        self._falling: tuple[float, float] | None = None  # window and queue when it began to fall
         self._calm = 0  # rounds in a row without a queue
         self._held_ns = 0.0  # at the hub, on average
         self._rate = 0.0  # bytes a nanosecond
@@ -120,7 +126,8 @@ class Window:
         self._largest = max(size, self._largest)
         if self._rate:
             pace = self._rate * (_PACE_DOUBLING if self._doubling else _PACE)
-            self.next_ns = max(self.next_ns, now_ns - _SLACK_NS) + int(size / pace)
+            pause_ns = min(_PAUSE_MAX_NS, int(size / pace))
+            self.next_ns = max(self.next_ns, now_ns - _SLACK_NS) + pause_ns
         return Sent(now_ns, size, self.under_way)
 
     def left(self, sent: Sent) -> None:
@@ -147,6 +154,8 @@ class Window:
         before, this = self._base
         if now_ns - self._period_ns >= _FORGET_NS:
             if math.isfinite(this):
+                if this > _LONGER * before:
+                    self._doubling = True
                 before, this = this, math.inf
                 self._dip_due = True
             self._period_ns = now_ns
@@ -172,7 +181,7 @@ class Window:
             self._dip_due, self._dipping, self._wait_rounds = False, True, 2
             self._set(self._rate * (self.base_ns + self._held_ns) * _DIP)
         elif self._calm < _CALM:
-            self._follow(now_ns)
+            self._follow(queue_ns, now_ns)
         else:  # no queue: what was late had other reasons
             self._calm, self._wait_rounds = 0, 1
             self._set(self._wanted * _RISE)
@@ -184,12 +193,18 @@ class Window:
         else:
             self._set(min(self._wanted * _FIRST_RISE, max(FIRST, 2 * self._aim())))
 
-    def _follow(self, now_ns: int) -> None:
+    def _follow(self, queue_ns: float, now_ns: int) -> None:
         """Half way to where the queue should be the target."""
         change = (1 + max(_FALL_MAX, self._aim() / self._wanted)) / 2
-        if change < 1 and self._wanted <= self._floor:
+        if change >= 1:
+            self._falling = None
+        elif self._falling is None or abs(queue_ns - self._falling[1]) > _SAME * self._falling[1]:
+            self._falling = (self._wanted, queue_ns)
+        elif self._wanted <= max(self._floor, _FALLEN * self._falling[0]):
+            # Less under way made no difference: what is taken is the way, or somebody else's queue.
             self._base, self._period_ns = (math.inf, self._quickest_ns), now_ns
-            self._doubling = True
+            self._falling, self._doubling = None, True
+            return
         self._set(self._wanted * change)
 
     def _set(self, wanted: float) -> None:

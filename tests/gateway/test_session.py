@@ -1,22 +1,28 @@
 """One connection to the hub, with an honest hub, a forgetful one and lying ones at the other end."""
 
+import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from gateway.backlog import READ_AHEAD
+from gateway.bucket import Bucket
+from gateway.bundling import unbundled
 from gateway.clock import ClockSource, ClockState
 from gateway.disk import PAGE, Disk
 from gateway.errors import WireError
 from gateway.lane import LaneLog
+from gateway.patience import Patience
 from gateway.recover import LaneFormat
-from gateway.segment import Payload
+from gateway.segment import Payload, StoredFrame
 from gateway.session import Refused, Session
-from gateway.wire import Ack, Frame, Gap, Message, Ping, Refusal, Table, Welcome
+from gateway.wire import Ack, Bundle, Command, Frame, Gap, Message, Ping, Refusal, Table, Welcome
 
 
 class VirtualClock:
@@ -226,6 +232,174 @@ def test_a_hub_that_acks_nothing_is_given_up_long_before_one_that_is_silent(
     session.heard(Ack(7, 2, 1, 10_000))
     clock.now_ns += 100 * 10**9
     session.check_alive()
+
+
+def v2(logs: list[LaneLog], clock: VirtualClock, role: str = "B", **more: Any) -> Session:
+    session = Session(role, logs, b"12345678", TABLES, clock, **more)
+    session.heard(Welcome(7, {}, 100_000, 30.0, protocol=2))
+    return session
+
+
+def fill(log: LaneLog, frames: int, size: int = 400) -> None:
+    for n in range(frames):
+        log.append([Payload(2, b"%06d" % n * (size // 6))])
+
+
+def test_a_backlog_goes_as_bundles_and_alerts_never(logs: list[LaneLog], clock: VirtualClock) -> None:
+    fill(logs[2], 20)
+    fill(logs[0], 3)
+    sent = list(v2(logs, clock).to_send())
+    assert sent
+    assert all(isinstance(message, Bundle) for message in sent)
+    seq = 1
+    for bundle in sent:
+        assert isinstance(bundle, Bundle)
+        for frame in unbundled(bundle):
+            assert frame.first_seq == seq
+            assert frame.payload == b"%06d" % (seq // 2) * 66
+            seq += frame.count
+    assert seq == 41
+    assert {type(m) for m in v2(logs, clock, "U").to_send()} == {Frame}
+
+
+def test_a_bundle_ends_before_a_gap_and_goes_on_behind_it(logs: list[LaneLog], clock: VirtualClock) -> None:
+    fill(logs[2], 80)
+    logs[2].evict_oldest()
+    sent = list(v2(logs, clock).to_send())
+    assert isinstance(sent[0], Gap)
+    assert isinstance(sent[1], Bundle)
+    assert sent[1].first_seq == sent[0].last_seq + 1
+
+
+def test_a_bundle_that_the_socket_refused_is_offered_again(logs: list[LaneLog], clock: VirtualClock) -> None:
+    fill(logs[2], 5)
+    session = v2(logs, clock)
+    stream = session.to_send()
+    first = next(stream)
+    stream.close()
+    fill(logs[2], 5)
+    again = list(session.to_send())
+    assert again[0] == first
+    assert isinstance(again[1], Bundle)
+    assert isinstance(first, Bundle)
+    assert again[1].first_seq == first.first_seq + first.count
+
+
+def test_an_alert_goes_before_a_bundle_that_was_made_already(
+    logs: list[LaneLog], clock: VirtualClock
+) -> None:
+    fill(logs[1], 30)
+    session = v2(logs, clock, "U")
+    stream = session.to_send()
+    next(stream)
+    stream.close()
+    logs[0].append([Payload(1, b"shot")])
+    first = next(iter(session.to_send()))
+    assert isinstance(first, Frame)
+    assert first.payload == b"shot"
+
+
+def test_an_alert_waits_for_no_window_only_for_the_credit(logs: list[LaneLog], clock: VirtualClock) -> None:
+    fill(logs[1], 60)
+    session = v2(logs, clock, "U")
+    before = len(list(session.to_send()))
+    assert before < 60, "the window is full"
+    logs[0].append([Payload(1, b"shot")])
+    assert [m.payload for m in session.to_send() if isinstance(m, Frame)] == [b"shot"]
+    assert session.window.under_way <= 100_000
+
+
+@pytest.mark.parametrize("ours", [(1, 1), (1, 2), (1, 3)])
+def test_a_hub_of_version_1_gets_no_bundles(
+    logs: list[LaneLog], clock: VirtualClock, ours: tuple[int, int]
+) -> None:
+    fill(logs[2], 5)
+    session = Session("B", logs, b"12345678", TABLES, clock, protocols=ours)
+    assert session.hello().protocols == ours
+    session.heard(Welcome(7, {}, 100_000, 10.0))
+    assert session.protocol == 1
+    assert {type(m) for m in session.to_send()} == {Frame}
+    with pytest.raises(WireError) as caught:
+        session.heard(Command(7, bytes(64), b"x"))
+    assert caught.value.reason == "version"
+
+
+@pytest.mark.parametrize("chosen", [1, 2, 5])
+def test_a_hub_that_chooses_a_version_nobody_offered_is_named(
+    logs: list[LaneLog], clock: VirtualClock, chosen: int
+) -> None:
+    session = Session("B", logs, b"12345678", TABLES, clock, protocols=(3, 4))
+    with pytest.raises(WireError) as caught:
+        session.heard(Welcome(7, {}, 100_000, 10.0, protocol=chosen))
+    assert caught.value.reason == "version"
+    assert not session.welcomed
+
+
+def test_an_alert_without_an_ack_ends_the_connection_sooner_and_sooner_less(
+    logs: list[LaneLog], clock: VirtualClock
+) -> None:
+    logs[0].append([Payload(1, b"shot")])
+    patience = Patience()
+    waited = []
+    for _ in range(5):
+        session = v2(logs, clock, "U", patience=patience)
+        assert list(session.to_send())
+        waited.append((session.due_ns() - clock.now_ns) / 1e9)
+        clock.now_ns = session.due_ns()
+        session.check_alive()
+        clock.now_ns += 1
+        with pytest.raises(WireError) as caught:
+            session.check_alive()
+        assert caught.value.reason == "alert_unacked"
+    assert waited == [4.0, 8.0, 16.0, 30.0, 30.0]
+    session = v2(logs, clock, "U", patience=patience)
+    list(session.to_send())
+    session.heard(Ack(7, 0, 1, 100_000))
+    assert patience.within_s == 4.0
+    clock.now_ns += 9 * 10**9
+    session.check_alive()
+
+
+def test_a_word_from_the_hub_is_a_sign_of_life_for_an_alert_too(
+    logs: list[LaneLog], clock: VirtualClock
+) -> None:
+    logs[0].append([Payload(1, b"shot")])
+    session = v2(logs, clock, "U")
+    list(session.to_send())
+    clock.now_ns += 3 * 10**9
+    session.heard(Ping(7))
+    clock.now_ns += 3 * 10**9
+    session.check_alive()
+
+
+def test_a_throttled_connection_sends_no_faster_and_says_when_it_goes_on(
+    logs: list[LaneLog], clock: VirtualClock
+) -> None:
+    for _ in range(60):
+        logs[2].append([Payload(1, random.Random(1).randbytes(952))])  # nothing to pack: 1000 on the wire
+    bucket = Bucket()
+    bucket.rate = 2000.0
+    session = v2(logs, clock, bucket=bucket)
+    begin, sent = clock.now_ns, 0
+    while clock.now_ns < begin + 10 * 10**9:
+        frames = [message for message in session.to_send() if isinstance(message, Frame)]
+        sent += len(frames)
+        if frames:
+            session.heard(Ack(7, 2, frames[-1].first_seq, 100_000))
+        assert session.due_ns() > clock.now_ns, "no busy loop"
+        clock.now_ns = session.due_ns()
+    assert 19 <= sent <= 22
+    bucket.rate = None
+    assert len(list(session.to_send())) > 1
+
+
+def test_what_was_read_ahead_is_bounded(logs: list[LaneLog], clock: VirtualClock) -> None:
+    for _ in range(6):
+        logs[2].append([Payload(1, random.Random(2).randbytes(15_000)) for _ in range(5)])
+    session = v2(logs, clock)
+    for _ in session.to_send():
+        ahead = [item for item in session._backlog._ahead if isinstance(item, StoredFrame)]
+        assert sum(len(frame.content) for frame in ahead) <= READ_AHEAD
 
 
 class UplinkMachine(RuleBasedStateMachine):
