@@ -24,7 +24,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgpack
@@ -33,6 +33,8 @@ from gateway.disk import PAGE, Disk
 
 MAGIC: Final = b"POLESEG1"
 FRAME_HEAD: Final = struct.Struct("<IIQHHI")
+_HEAD_START: Final = struct.Struct("<II")  # length, crc
+_HEAD_TAIL: Final = struct.Struct("<QHHI")  # what the crc covers
 PAYLOAD_MAX: Final = 16384
 MARKS_MAX: Final = 128  # incarnations remembered; a box has tens
 LAST: Final = 1  # flag: this frame ends its commit
@@ -41,10 +43,11 @@ _SEGMENT_HEAD: Final = struct.Struct("<8s8sIQQII")  # magic, epoch, lane, first_
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """What goes into one frame: `count` records packed together."""
+    """What goes into one frame: `count` records packed together, and their marks if its maker knows them."""
 
     count: int
     content: bytes
+    marks: Mapping[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,10 @@ class StoredFrame:
     def last_seq(self) -> int:
         """Sequence number of its last record."""
         return self.first_seq + self.count - 1
+
+    def moved(self, by: int) -> "StoredFrame":
+        """The same, counted so much further."""
+        return replace(self, first_seq=self.first_seq + by, commit_first=self.commit_first + by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +134,17 @@ def _unpack_header(page: bytes) -> SegmentHeader | None:
 def pack_commit(seed: int, first_seq: int, payloads: Sequence[Payload]) -> bytes:
     """One commit as bytes, padded to whole pages."""
     parts: list[bytes] = []
-    seq = first_seq
+    seq, size = first_seq, 0
     for index, payload in enumerate(payloads):
+        content = payload.content
         flags = LAST if index == len(payloads) - 1 else 0
-        tail = FRAME_HEAD.pack(len(payload.content), 0, seq, payload.count, flags, seq - first_seq)[8:]
-        crc = zlib.crc32(payload.content, zlib.crc32(tail, seed))
-        parts += [struct.pack("<II", len(payload.content), crc), tail, payload.content]
+        tail = _HEAD_TAIL.pack(seq, payload.count, flags, seq - first_seq)
+        crc = zlib.crc32(content, zlib.crc32(tail, seed))
+        parts += (_HEAD_START.pack(len(content), crc), tail, content)
         seq += payload.count
-    commit = b"".join(parts)
-    return commit + bytes(-len(commit) % PAGE)
+        size += FRAME_HEAD.size + len(content)
+    parts.append(bytes(-size % PAGE))
+    return b"".join(parts)
 
 
 def remember(marks: dict[int, int], newer: Mapping[int, int]) -> None:

@@ -20,7 +20,7 @@ from gateway.disk import PAGE, Disk
 from gateway.errors import SpoolError, WireError
 from gateway.figures import Ages, Durations, Wear
 from gateway.lane import COMMIT_MAX, LaneLog
-from gateway.lanes import SEGMENT_BYTES, Lanes, marks_of
+from gateway.lanes import SEGMENT_BYTES, Lanes
 from gateway.log import Condition
 from gateway.plan import SpoolPlan
 from gateway.reading import Lane
@@ -278,7 +278,7 @@ class _Writer(threading.Thread):
             pause_s = _RETRY_S[0]
             marks: dict[int, int] = {}
             for payload in batches:
-                marks |= marks_of(payload.content)
+                marks |= payload.marks or {}
             count = sum(payload.count for payload in batches)
             self._ages.note(first_seq, oldest_ns, self._log.first_held)
             self._spool.settled(self.lane, _take(runs, count))
@@ -296,7 +296,8 @@ class _Writer(threading.Thread):
             total += len(content) + PAGE // 64
             if payloads and total > COMMIT_MAX:
                 break
-            payloads.append(Payload(len(items), content))
+            marks = {run.incarnation: run.first_n + len(run.items) - 1 for run in part}
+            payloads.append(Payload(len(items), content, marks))
             oldest_ns = min(oldest_ns, base_ns)
         return payloads, oldest_ns
 
