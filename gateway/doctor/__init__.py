@@ -13,6 +13,7 @@ from gateway.compile import compiled
 from gateway.doctor.finding import Finding
 from gateway.doctor.machine import clock, drivers, extras, python_version
 from gateway.doctor.ports import examine_ports
+from gateway.doctor.running import running
 from gateway.doctor.state import enrolment, state_folder
 from gateway.errors import ConfigError
 
@@ -35,4 +36,5 @@ def examine(site: Path | None) -> Iterator[Finding]:
     yield clock(SystemClock().state())
     if plan is not None:
         yield from state_folder(plan)
+        yield from running(plan)
         yield enrolment(plan.state)

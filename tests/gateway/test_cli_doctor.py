@@ -21,7 +21,8 @@ from gateway.doctor.finding import Finding
 from gateway.doctor.machine import clock, python_version, runtime
 from gateway.doctor.ports import alsa_ports, gpio_ports, other_buses, rtsp_ports, v4l2_ports
 from gateway.doctor.rights import device_rights
-from gateway.doctor.state import enrolment, state_folder
+from gateway.doctor.running import spool
+from gateway.doctor.state import enrolment, room, state_folder
 from gateway.plan import Plan, PortPlan, SensorPlan, SpoolPlan
 from gateway.ports import cameras, gpiochip
 
@@ -243,6 +244,58 @@ def test_doctor_on_the_state_folder(tmp_path):
     assert states(Plan("elm", tmp_path, (), SpoolPlan((1 << 30, 1, 1, 1))))[-1] == "wrong"
     shm = Path("/dev/shm")
     assert states(Plan("elm", shm / "gateway", (), SpoolPlan((1, 1, 1, 1))))[0] == "note"
+
+
+def test_doctor_on_room_for_the_spool():
+    plan = Plan("elm", Path("state"), (), SpoolPlan(quota_mib=(8, 8, 64, 16), reserve_mib=100))  # 96 MiB
+
+    def said(free_mib: int, used_mib: int) -> list[str]:
+        return [f"{f.state}: {f.text}; {f.mend}" for f in room(plan, 1000, free_mib, used_mib)]
+
+    assert said(196, 0) == said(136, 60) == []
+    text = "free, the spool may grow by 36 MiB and leaves 100 MiB free; free some space, or lower quota_mib"
+    assert said(135, 60) == [f"wrong: 135 MiB are {text} under [spool]"]
+    assert said(95, 0) == [
+        "wrong: 95 MiB are free; the spool's floors alone take 96 MiB more; "
+        "free some space, or lower floor_mib under [spool]"
+    ]
+
+
+def test_doctor_on_what_core_says_of_its_spool():
+    def lane(**other: object) -> dict[str, object]:
+        return {
+            "held": 0,
+            "oldest_s": None,
+            "commit_ms": [None, None],
+            "refuses": None,
+            "counters": {},
+        } | other
+
+    quiet = {name: lane() for name in ("alert", "state", "telemetry", "bulk")}
+    wear = {"written_bytes": 1_234_567, "bytes_a_day": None}
+    (finding,) = spool({"lanes": quiet, "wear": wear})
+    assert finding == Finding(
+        "spool", "ok", "0 records wait for the hub; 1.23 MB were written since core started"
+    )
+    troubled = quiet | {
+        "alert": lane(refuses="/x/0: the disk refuses to write (I/O error); replace it; records wait"),
+        "telemetry": lane(
+            held=12,
+            oldest_s=200_000.0,
+            commit_ms=[4.2, 90.0],
+            counters={"records_evicted": 7, "records_corrupt": 3},
+        ),
+    }
+    refused, evicted, damaged, sums = spool({"lanes": troubled, "wear": wear | {"bytes_a_day": 36e7}})
+    assert refused == Finding(
+        "spool", "wrong", "alert: /x/0: the disk refuses to write (I/O error)", "replace it; records wait"
+    )
+    assert evicted.text == "telemetry: 7 records were given up for newer ones since core started"
+    assert damaged.text == "telemetry: 3 records and 0 files were found damaged since core started"
+    assert sums.text == (
+        "12 records wait for the hub, the oldest for 2 days; a commit takes 4.2 ms, one in a hundred 90 ms; "
+        "the disk is written 0.36 GB a day"
+    )
 
 
 def test_doctor_on_enrolment(tmp_path):
