@@ -271,6 +271,22 @@ def test_a_bundle_ends_before_a_gap_and_goes_on_behind_it(logs: list[LaneLog], c
     assert sent[1].first_seq == sent[0].last_seq + 1
 
 
+def test_damage_between_two_frames_parts_the_bundle(
+    logs: list[LaneLog], clock: VirtualClock, tmp_path: Path
+) -> None:
+    fill(logs[2], 4)
+    (segment,) = (tmp_path / "2").glob("*.seg")
+    content = segment.read_bytes()
+    at = content.index(b"000002000002")
+    with segment.open("r+b") as file:
+        file.seek(at)
+        file.write(b"damage")
+    sent = list(v2(logs, clock).to_send())
+    assert [type(message) for message in sent] == [Bundle, Gap, Bundle]
+    assert isinstance(sent[1], Gap)
+    assert (sent[1].first_seq, sent[1].last_seq, sent[1].reason) == (5, 6, "corrupt")
+
+
 def test_a_bundle_that_the_socket_refused_is_offered_again(logs: list[LaneLog], clock: VirtualClock) -> None:
     fill(logs[2], 5)
     session = v2(logs, clock)

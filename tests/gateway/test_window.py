@@ -19,6 +19,12 @@ def test_the_link_is_full_and_the_queue_short(size: int | None, seed: int) -> No
     assert drain.queue_ms(5, 25, 0.99) <= 75
 
 
+def test_a_queue_that_never_empties_does_not_pass_for_the_way() -> None:
+    drain = Drain(Link(size=2000)).run(120)
+    assert drain.share(100, 120) >= 0.95
+    assert drain.queue_ms(100, 120, 0.5) <= drain.queue_ms(5, 10, 0.5) + 8
+
+
 @pytest.mark.parametrize(
     ("link", "share", "queue_ms"),
     [
@@ -90,9 +96,10 @@ def test_a_window_that_nothing_fills_does_not_grow() -> None:
     for n in range(100):
         now_ns = n * 1000 * MS
         assert window.has_room(now_ns)
-        sent = window.sent(500, now_ns)
-        window.left(sent)
-        window.acked(sent, 0, now_ns + 50 * MS)
+        both = [window.sent(3000, now_ns), window.sent(3000, now_ns)]
+        for sent in both:
+            window.left(sent)
+        window.acked(both[-1], 0, now_ns + 50 * MS)
     assert window.limit == FIRST
 
 
@@ -131,6 +138,7 @@ def test_it_stays_within_bounds_whatever_the_acks_say(acks: list[tuple[int, int,
         window.left(sent)
         window.acked(sent, held_ns, now_ns)
         assert window.under_way == 0
+        assert window.base_ns > 0
         assert 0 <= window.limit <= credit
         assert window.limit >= min(credit, 2 * PIECE[0])
         assert PIECE[0] <= window.piece <= PIECE[1]

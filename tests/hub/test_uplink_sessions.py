@@ -201,7 +201,9 @@ def test_a_box_that_reconnects_is_no_rival_of_itself(
     sessions = Sessions(journal)
     for turn in range(3 * SERIES):
         welcome(sessions, now=float(turn), peer=Peer(b"%d" % turn, "key-1"))
-    tell(sessions, Ping(1), 30.0, Peer(b"3", "key-1"))  # one late packet of a dead connection
+    for late in range(3 * SERIES):
+        tell(sessions, Ping(1), 30.0 + late, Peer(b"3", "key-1"))  # what a dead connection had still to say
+    assert sessions.counts["rivals"] == 1
     assert sessions.counts["replaced"] == 3 * SERIES - 1
     assert not [record for record in caplog.records if "cloned" in record.getMessage()]
 
