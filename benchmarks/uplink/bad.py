@@ -15,6 +15,7 @@ from typing import Any, Final
 from benchmarks.common.progress import say
 from benchmarks.uplink import content
 from benchmarks.uplink.box import PRODUCERS, Box
+from benchmarks.uplink.drain import TCP
 from benchmarks.uplink.figures import Latency, latency, until_receipt
 from benchmarks.uplink.hub import Hub
 from gateway.reading import Lane
@@ -62,7 +63,7 @@ def survive(folder: Path, calm_s: float, blackout_s: float, drain_within_s: floa
     folder.mkdir()
     marks: list[tuple[str, int, int, int]] = []  # name, begin and end of trouble, end of the calm after it
     began = time.monotonic()
-    with LinkEmulator(RATE_BPS, DELAY_S, DEPTH, loss=LOSS, seed=3) as link:
+    with LinkEmulator(RATE_BPS, DELAY_S, DEPTH, loss=LOSS, seed=3, tcp=TCP) as link:
         hub = Hub(folder / "hub", link.far, link.far_address)
         hub.enrol(folder / "box", content.BOX)
         hub.start()

@@ -18,6 +18,7 @@ from gateway_hil.linkemulator import LinkEmulator
 RATE_BPS: Final = 1e6
 DELAY_S: Final = 0.06
 DEPTH: Final = 65_536
+TCP: Final = "cubic"  # what Linux chooses on most machines, boxes and hubs among them
 SHARE_MIN: Final = 0.95
 LATE_MAX_MS: Final = 160.0  # 100 ms and the way
 LATE_AIM_MS: Final = 110.0
@@ -33,6 +34,7 @@ class Drained:
     share: float
     share_with_start: float
     receipt: Latency
+    receipt_with_start: Latency
     ack: Latency
     records_s: float
     octets_a_record: float
@@ -55,7 +57,7 @@ class Drained:
 
 def drain_peer(name: str, seconds: float, pack: int = 0) -> Drained:
     """The same of a plain way to do it: naive, or `pack` records at a time."""
-    with LinkEmulator(RATE_BPS, DELAY_S, DEPTH) as link, LinkWatch(link) as watch:
+    with LinkEmulator(RATE_BPS, DELAY_S, DEPTH, tcp=TCP) as link, LinkWatch(link) as watch:
         begin_ns = time.monotonic_ns()
         peer = Peer(link.near, link.far, link.far_address, {"alert_every_s": _ALERT_EVERY_S, "pack": pack})
         try:
@@ -75,6 +77,7 @@ def drain_peer(name: str, seconds: float, pack: int = 0) -> Drained:
         share=watch.share(start_ns, end_ns),
         share_with_start=watch.share(begin_ns, end_ns),
         receipt=latency(steady, never),
+        receipt_with_start=latency([took for _, took in receipts], never),
         ack=latency([]),
         records_s=drained / (end_ns - start_ns) * 1e9,
         octets_a_record=watch.carried(start_ns, end_ns) / max(1, drained),
@@ -92,10 +95,10 @@ def backlog_bytes(seconds: float) -> int:
     return int(RATE_BPS / 8 * seconds * 5)
 
 
-def drain(folder: Path, name: str, seconds: float, per_frame: int = 0) -> Drained:
+def drain(folder: Path, name: str, seconds: float, per_frame: int = 0, tcp: str = TCP) -> Drained:
     """One run: `per_frame` records in each of the backlog's frames, 0 for full frames."""
     folder.mkdir()
-    with LinkEmulator(RATE_BPS, DELAY_S, DEPTH) as link, LinkWatch(link) as watch:
+    with LinkEmulator(RATE_BPS, DELAY_S, DEPTH, tcp=tcp) as link, LinkWatch(link) as watch:
         hub = Hub(folder / "hub", link.far, link.far_address)
         hub.enrol(folder / "box", content.BOX)
         hub.start()
@@ -134,6 +137,7 @@ def drain(folder: Path, name: str, seconds: float, per_frame: int = 0) -> Draine
         share=watch.share(start_ns, end_ns),
         share_with_start=watch.share(begin_ns, end_ns),
         receipt=latency(steady, never),
+        receipt_with_start=latency([took for _, took in receipts], never),
         ack=latency(acks),
         records_s=drained / span_s,
         octets_a_record=watch.carried(start_ns, end_ns) / max(1, drained),

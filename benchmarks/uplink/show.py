@@ -21,7 +21,12 @@ def show_drains(runs: list[Drained]) -> None:
             run.receipt.text(), run.ack.text() if run.ack.count else "–", run.queue_ms.text(), cpu,
         ))  # fmt: skip
     print(table(head, rows))
-    print("ms: p50 / p99 / longest. B/record: all bytes on the wire. Receipt is before the commit.\n")
+    print("ms: p50 / p99 / longest. B/record: all bytes on the wire. Receipt is before the commit.")
+    ours = runs[0]
+    print(
+        f"TCP: cubic. With the first seconds (handshakes, search for the rate): {ours.share_with_start:.1%}"
+    )
+    print(f"of the link, alerts {ours.receipt_with_start.text()} ms; they are left out above.\n")
 
 
 def show_bad(run: Survived) -> None:

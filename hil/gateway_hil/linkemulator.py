@@ -38,6 +38,7 @@ class LinkEmulator:
 
     `delay_s` is one way. `depth` is in octets of IP packets, for each direction. `here` makes the near side
     the namespace of the caller instead of a new one; two such links need `subnet`s of their own, 0 to 63.
+    `tcp` is the congestion control of connections over it, "cubic" say, instead of this machine's usual one.
     Raises OSError where namespaces or TUN interfaces are forbidden, ValueError for impossible settings.
     """
 
@@ -51,12 +52,14 @@ class LinkEmulator:
         seed: int = 0,
         here: bool = False,
         subnet: int = 0,
+        tcp: str = "",
     ) -> None:
         if not 0 <= subnet < 64:
             raise ValueError(f"subnet {subnet} is none of 0 to 63")
         self.up = Fifo(rate_bps, delay_s, depth, loss, random.Random(f"up {seed}"))
         self.down = Fifo(rate_bps, delay_s, depth, loss, random.Random(f"down {seed}"))
         self._here = here
+        self._tcp = tcp
         self._interface = INTERFACE if subnet == 0 else f"link{subnet}"
         self.near_address, self.far_address = (f"{NETWORK}.{4 * subnet + side}" for side in (1, 2))
         self.undeliverable = 0  # packets that the other side's kernel refused (its interface is down)
@@ -114,6 +117,9 @@ class LinkEmulator:
             stack.callback(os.close, self._near_tun)
             self._far_tun = self.far.open_tun(self._interface, f"{self.far_address}/30")
             stack.callback(os.close, self._far_tun)
+            if self._tcp:
+                self._choose_tcp(self.near, self.near_address)
+                self._choose_tcp(self.far, self.far_address)
             self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             stack.callback(os.close, self._wake_read)
             stack.callback(os.close, self._wake_write)
@@ -126,6 +132,11 @@ class LinkEmulator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._opened.close()
+
+    def _choose_tcp(self, side: Namespace, address: str) -> None:
+        """By route, ip-route(8): the sysctl of a namespace refuses what not every user of it may choose."""
+        found = side.run("ip", "-o", "route", "show", "dev", self._interface).split()
+        side.run("ip", "route", "change", *found, "dev", self._interface, "congctl", self._tcp)
 
     def _join(self) -> None:
         self._stopping = True
