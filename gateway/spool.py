@@ -246,7 +246,8 @@ class _Writer(threading.Thread):
                 self._runs, self._bytes = deque(), 0
             if not runs:
                 return
-            self._commit_all(runs)
+            if not self._commit_all(runs):
+                return  # what came later must not be kept before what these were
             self._log.prepare()
 
     def _look_back(self) -> None:
@@ -257,8 +258,8 @@ class _Writer(threading.Thread):
                     taken_ns = self._spool.taken_ns(unpack_batch(found.content).header)
                     self._ages.note(found.first_seq, taken_ns, found.first_seq)
 
-    def _commit_all(self, runs: deque[_Run]) -> None:
-        """Commit everything, however long the disk refuses; gives up only when asked to stop."""
+    def _commit_all(self, runs: deque[_Run]) -> bool:
+        """Commit everything, however long the disk refuses; False if it was asked to stop meanwhile."""
         pause_s = _RETRY_S[0]
         while runs:
             batches, oldest_ns = self._batches(runs)
@@ -270,7 +271,7 @@ class _Writer(threading.Thread):
                 moved = self._spool.moved()  # then nothing more may be written: core starts afresh
                 with self._more:
                     if self._more.wait_for(lambda: self._stopping, None if moved else pause_s):
-                        return
+                        return False
                 pause_s = min(pause_s * 2, _RETRY_S[1])
                 continue
             self._commit_s.add(time.monotonic() - began)
@@ -283,6 +284,7 @@ class _Writer(threading.Thread):
             self._ages.note(first_seq, oldest_ns, self._log.first_held)
             self._spool.settled(self.lane, _take(runs, count))
             self._on_kept(Kept(self.lane, marks, first_seq, count, oldest_ns))
+        return True
 
     def _batches(self, runs: deque[_Run]) -> tuple[list[Payload], int]:
         """The next commit's worth of batches, and the time of the oldest record in them."""
