@@ -1,6 +1,6 @@
-"""The complete gateway on ext4 whose disk fails below it: what core called kept is at the hub, once, or declared.
+"""The complete gateway on ext4 whose disk fails below it: what was kept is at the hub, once, or declared.
 
-Box and hub have a disk each, and are the real processes. Every test compares sets over all that was made so far.
+Box and hub are the real processes, with a disk each. Every test compares sets over all that was made so far.
 Virtual time: waiting for a retry costs nothing.
 """
 
@@ -296,7 +296,9 @@ def test_the_hubs_disk_fails_and_heals(lab: Lab, fault: str, note: Note) -> None
     getattr(lab.hub_disk, fault)(False)
     started_s = time.monotonic()
     declared = lab.well()
-    note(f"{fault}: {waiting} records waited; all there after {time.monotonic() - started_s:.0f} s; {declared}")
+    note(
+        f"{fault}: {waiting} records waited; all there after {time.monotonic() - started_s:.0f} s; {declared}"
+    )
 
 
 def test_the_hubs_disk_dies_and_is_mended(lab: Lab, note: Note) -> None:

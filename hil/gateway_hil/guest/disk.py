@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -26,14 +26,16 @@ from typing import Final, Self
 from gateway_hil.bench import CannotHere
 from gateway_hil.faults import FaultVerbs
 
-__all__ = ["FaultyDisk", "extents", "why_no_disk"]
+__all__ = ["FaultyDisk", "extents", "mounted", "run", "why_no_disk"]
 
 _SECTOR: Final = 512
 _PAGE: Final = 4096
 _MIB: Final = 1 << 20
 _FIEMAP: Final = 0xC020_660B  # _IOWR('f', 11, struct fiemap)
 _FIEMAP_HEAD: Final = struct.Struct("<QQIIII")  # start, length, flags, mapped, count, reserved
-_FIEMAP_EXTENT: Final = struct.Struct("<QQQQQIIII")  # logical, physical, length, 2 reserved, flags, 3 reserved
+_FIEMAP_EXTENT: Final = struct.Struct(
+    "<QQQQQIIII"
+)  # logical, physical, length, 2 reserved, flags, 3 reserved
 _EXTENTS_MAX: Final = 256
 _SETTLE_S: Final = 10.0
 _TOOLS: Final = {"losetup": "mount", "dmsetup": "dmsetup", "mkfs.ext4": "e2fsprogs", "e2fsck": "e2fsprogs"}
@@ -62,26 +64,38 @@ class FaultyDisk(FaultVerbs):
         self._writes = writes
         self._chance = random.Random(seed)
         self._opened = ExitStack()
-        self._aborted = False
 
     def __enter__(self) -> Self:
         with self._opened as stack:
             # In memory: a file of the host would be slower, and no more of a disk.
-            beneath = tempfile.NamedTemporaryFile(dir="/dev/shm", prefix="disk-")  # noqa: SIM115, S108
+            beneath = tempfile.NamedTemporaryFile(dir="/dev/shm", prefix="disk-")
             stack.callback(beneath.close)
             self.image = Path(beneath.name)
             os.truncate(beneath.name, self._mib * _MIB)
             self._beneath = _loop(stack, self.image)
-            run("mkfs.ext4", "-q", "-b", str(_PAGE), "-m", "0", "-e", "remount-ro", "-J", "size=4", self._beneath)
+            run(
+                "mkfs.ext4",
+                "-q",
+                "-b",
+                str(_PAGE),
+                "-m",
+                "0",
+                "-e",
+                "remount-ro",
+                "-J",
+                "size=4",
+                self._beneath,
+            )
             self._log = None if self._writes is None else _loop(stack, self._writes)
             self._name = f"disk{os.getpid()}-{self.image.name[-8:]}"
-            run("dmsetup", "create", self._name, "--noudevsync", "--table", self._well())
+            self._table = self._well()
+            run("dmsetup", "create", self._name, "--noudevsync", "--table", self._table)
             stack.callback(run, "dmsetup", "remove", "--noudevsync", "--deferred", self._name)
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._mount()
+            self.mount()
             # Lazily: what a test that failed left open there must not hide why it failed.
             stack.callback(run, "umount", "--lazy", str(self.folder))
-            stack.callback(lambda: self._load(self._well()))
+            stack.callback(self._heal)
             self._opened = stack.pop_all()
         return self
 
@@ -127,8 +141,10 @@ class FaultyDisk(FaultVerbs):
 
         Ending it mends the medium only; then the file system needs `mend`.
         """
-        self._aborted |= on
-        self._load(self._of("flakey", "0 1 1 error_writes") if on else self._well())
+        if on:
+            self._load(self._of("flakey", "0 1 1 error_writes"))
+        else:
+            self._heal()
 
     def sync_errors(self, on: bool = True, *, below: Path | None = None) -> None:
         """Writing back to the files that are there now fails, first told by fsync; ext4 itself goes on.
@@ -136,7 +152,7 @@ class FaultyDisk(FaultVerbs):
         `below` limits it to files in one folder: a bad region of the medium.
         """
         if not on:
-            self._load(self._well())
+            self._heal()
             return
         bad = [span for path in _files(below or self.folder) for span in extents(path)]
         self._load(self._patched(bad))
@@ -153,21 +169,19 @@ class FaultyDisk(FaultVerbs):
 
     def gone(self, away: bool = True) -> None:
         """Pulled out: nothing can be read or written. Ending it plugs it in; it then needs `mend`."""
-        self._aborted |= away
         if away:
             self._load(f"0 {self.sectors} error")
             Path("/proc/sys/vm/drop_caches").write_text("3")
         else:
-            self._load(self._well())
+            self._heal()
 
     # ---- what is no fault ----
 
     def mend(self) -> None:
-        """What a reboot does after an aborted journal: unmount, replay and check, mount. Nobody may use it."""
+        """What a reboot does after an aborted journal: unmount, check, mount. Nobody may use it."""
         self._unmount()
         run("e2fsck", "-p", str(self._node), may_fail=(1,))
-        self._mount()
-        self._aborted = False
+        self.mount()
 
     def mark(self, text: str) -> None:
         """Put a mark among the writes that are noted: what came before is before it there, too."""
@@ -214,20 +228,36 @@ class FaultyDisk(FaultVerbs):
 
     def _load(self, table: str) -> None:
         """Put another table in place, under whatever is being written."""
+        self._table = table
         run("dmsetup", "suspend", "--noudevsync", "--nolockfs", "--noflush", self._name)
         run("dmsetup", "load", "--noudevsync", self._name, stdin=table)
         run("dmsetup", "resume", "--noudevsync", self._name)
 
+    def _heal(self) -> None:
+        if self._table != self._well():  # the same again would begin a new log of writes
+            self._load(self._well())
+
     def _tell(self, *words: str) -> None:
         run("dmsetup", "message", self._name, "0", *words)
 
-    def _mount(self) -> None:
+    def mount(self) -> None:
+        """Mount it, after it was unmounted."""
         run("mount", "-t", "ext4", "-o", "noatime", str(self._node), str(self.folder))
 
     def _unmount(self) -> None:
-        if self._aborted:
-            self._load(self._well())
+        self._heal()
         run("umount", str(self.folder))
+
+
+@contextmanager
+def mounted(image: Path, folder: Path) -> Iterator[None]:
+    """An image with ext4, mounted while the block runs; what its journal holds is replayed first."""
+    folder.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        device = _loop(stack, image)
+        run("mount", "-t", "ext4", "-o", "noatime", device, str(folder))
+        stack.callback(run, "umount", str(folder))
+        yield
 
 
 def extents(path: Path) -> Iterator[tuple[int, int]]:
