@@ -18,6 +18,7 @@ from benchmarks.spool.workload import SIZE, batches
 from gateway.segment import pack_commit
 
 _FILE: Final = 8 << 20  # bytes, as large as a telemetry segment
+_WARM: Final = 24 << 20
 
 
 class Raw:
@@ -60,6 +61,7 @@ def measure(folder: Path, group: int, pairs: int, commits: int) -> list[float]:
     payloads = [store.payloads(batch) for batch in made]
     packed = [pack_commit(1, 1, commit) for commit in payloads]
     turn = itertools.cycle(range(len(made)))
+    (wide,) = batches(SIZE, 1000)
 
     def ours() -> None:
         for which in mine:
@@ -69,6 +71,9 @@ def measure(folder: Path, group: int, pairs: int, commits: int) -> list[float]:
         for which in mine:
             raw.append(packed[which])
 
+    for _ in range(_WARM // len(b"".join(wide))):  # until every segment is one that was used before
+        store.append(wide)
+    store.drain(len(wide), 1 << 30)
     ratios = []
     for number in range(pairs + 2):
         mine = list(itertools.islice(turn, commits))

@@ -30,14 +30,18 @@ QUICK: Final = Extent({1: 128, 25: 640, 100: 384, 1000: 32}, 100_000, 100, 20, 2
 
 
 def records(size: int) -> list[bytes]:
-    """Different records of exactly that many bytes: time offset and array, as they stand in a batch."""
+    """Different records of exactly that many bytes, as they stand in a batch: time offset and array.
+
+    The array is a reading of sensor 3 with as many random 64-bit values as fit, filled up with small ones.
+    """
     draw = random.Random(size)
-    head = b"\x93\x01\x03\xc4"  # [reading, sensor 3, bytes]: msgpack, 1 + 1 + 1 + (2 + n) octets
-    fill = size - 5 - len(head) - 1
-    return [
-        b"\xce" + turn.to_bytes(4, "big") + head + bytes((fill,)) + draw.randbytes(fill)
-        for turn in range(_POOL)
-    ]
+    large, small = divmod(size - 10, 9)
+    head = b"\xdc" + (2 + large + small).to_bytes(2, "big") + b"\x01\x03"  # msgpack: array 16, two fixints
+    made = []
+    for turn in range(_POOL):
+        values = b"".join(b"\xcf" + draw.randbytes(8) for _ in range(large))
+        made.append(b"\xce" + turn.to_bytes(4, "big") + head + values + bytes(small))
+    return made
 
 
 def batches(size: int, group: int) -> list[list[bytes]]:

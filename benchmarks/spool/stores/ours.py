@@ -46,8 +46,8 @@ class Ours:
             part = records[at : at + self._per_batch]
             sources = (Source(1, self._n, len(part)),)
             header = BatchHeader(_BOOT, _TABLE, 10**15, 17 * 10**17, ClockSource.GPS, 50, sources)
-            made.append(Payload(len(part), pack_batch(header, ()) + b"".join(part)))
             self._n += len(part)
+            made.append(Payload(len(part), pack_batch(header, ()) + b"".join(part), {1: self._n - 1}))
         return made
 
     def append(self, records: list[bytes]) -> int:
