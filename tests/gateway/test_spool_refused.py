@@ -56,6 +56,9 @@ class TroubledDisk(Disk):
         for _ in range(times):
             assert self._attempted.acquire(timeout=15)
 
+    def is_attempted(self, within_s: float) -> bool:
+        return self._attempted.acquire(timeout=within_s)
+
     def create(self, path: Path, size: int) -> None:
         self._trouble(path)
         super().create(path, size)
@@ -185,6 +188,7 @@ def test_nothing_is_written_to_another_disk_in_place_of_this_one(keeping: Keepin
         while True:  # until the thread has looked
             spool.check()
             time.sleep(0.001)
+    assert not keeping.disk.is_attempted(0.2)  # more than twice the longest pause
     keeping.disk.error = 0
     spool.put(0, 77, 3, items(1))
     spool.finish()
