@@ -19,10 +19,12 @@ class Disk:
     """The real disk. All methods raise OSError as the kernel does."""
 
     def make_folder(self, path: Path) -> None:
-        """Create a folder and its parents, durably, unless it is there."""
+        """Create a folder and its parents, unless it is there; durable in any case."""
         if not path.is_dir():
-            path.mkdir(parents=True, exist_ok=True)
-            self.sync_folder(path.parent)
+            if not path.parent.is_dir():
+                self.make_folder(path.parent)
+            path.mkdir(exist_ok=True)
+        self.sync_folder(path.parent)  # also where it is there: an earlier sync may have failed
 
     def list_folder(self, path: Path) -> list[str]:
         """Names in a folder, sorted."""
@@ -74,6 +76,15 @@ class Disk:
                 os.preadv(past_cache, [aligned], at)
         finally:
             os.close(past_cache)
+
+    def read_afresh(self, fd: int, size: int, at: int) -> None:
+        """Have the next read of these bytes show what is on the medium.
+
+        After a failed sync the page cache shows what was to be written, and calls it clean.
+        """
+        with contextlib.suppress(OSError):
+            os.fdatasync(fd)  # only clean pages can be dropped; after a failed sync they count as clean
+        os.posix_fadvise(fd, at, size, os.POSIX_FADV_DONTNEED)
 
     def write(self, fd: int, content: bytes, at: int) -> None:
         """Write all of `content` at offset `at`."""

@@ -6,18 +6,20 @@ read any more, comes out of `peek` as a Lost range in its place, so nothing disa
 """
 
 import contextlib
+import errno
 import itertools
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from gateway.blanks import Blanks
 from gateway.disk import PAGE, Disk
 from gateway.diskwords import FULL, why_refused
 from gateway.errors import SpoolError
+from gateway.losses import Losses
 from gateway.recover import LaneFormat, Segment, count_kinds, find_tail, living_frames, look
 from gateway.room import Room
 from gateway.segment import (
@@ -54,38 +56,37 @@ class LaneLog:
         self._settled = False  # the hub has said what it has, since this opening
         self._corrupt_to = 0  # highest damaged record counted so far
         self._cursor: tuple[Path, int, int] | None = None  # segment, offset, sequence number there
-        self.marks: dict[int, int] = {}
         self.counters: Counter[str] = Counter()
         self._blanks = Blanks(disk, folder, form.segment_bytes, self.counters, room or Room())
         disk.make_folder(folder)
         self._ack_file = TwoPageFile(disk, folder / "ack", sync=False)
-        self._gap_file = TwoPageFile(disk, folder / "gap", sync=True)
-        self.acked: int = self._own(self._ack_file).get("acked", 0)
+        self._losses = Losses(disk, folder / "gap", form.epoch)
+        known = self._ack_file.value_of(form.epoch)
+        self.acked: int = known.get("acked", 0)
+        self.marks: dict[int, int] = known.get("marks", {})
         self.next_seq = 1
         self._recover()
-        self._opened_at = self.next_seq
+        self._opened_at = min(self._losses.since or self.next_seq, self.next_seq)
         if not self._segments:
             self.prepare()
-
-    def _own(self, file: TwoPageFile) -> dict[str, Any]:
-        """A file's value, unless it is of an earlier epoch."""
-        value = file.value
-        return value if isinstance(value, dict) and value.get("epoch") == self._form.epoch else {}
 
     # ---- opening ----
 
     def _recover(self) -> None:
-        found = look(self._disk, self._folder, self._form)
+        try:
+            self._disk.sync_folder(self._folder)  # a name may be in memory only, from a sync that failed
+        except OSError:
+            self._spoilt = True  # so that the next segment tries again
+        found = look(self._disk, self._folder, self._form, self._losses.moved_by)
         self._segments = found.segments
         self._blanks.found(found.free)
-        gap_last = self._declared()[0]
-        self.next_seq = max(self.acked, gap_last) + 1
+        self.next_seq = max(self.acked, self._losses.last) + 1
         if self._segments:
             tail = find_tail(self._disk, self._segments[-1], self._form.read_marks)
             self._segments[-1].end = tail.end
-            self.marks = tail.marks
+            remember(self.marks, tail.marks)
             self.next_seq = max(self.next_seq, tail.next_seq)
-            self._spoilt = tail.torn  # its leftovers would still validate in this segment
+            self._spoilt |= tail.torn  # its leftovers would still validate in this segment
             self.counters["commits_torn"] += tail.torn
         for path, first_seq in found.unreadable:
             self.counters["segments_unreadable"] += 1
@@ -100,7 +101,7 @@ class LaneLog:
             self.counters["segments_foreign"] += 1
             self._recycle(segment.path, segment.fd)
         # An eviction that was declared but not carried out when the power went.
-        while len(self._segments) > 1 and self._segments[1].header.first_seq - 1 <= gap_last:
+        while len(self._segments) > 1 and self._segments[1].first_seq - 1 <= self._losses.last:
             self._recycle_first()
         self._drop_acked()
 
@@ -119,7 +120,10 @@ class LaneLog:
         first_seq = self.next_seq
         try:
             segment = self._segment_for(sum(FRAME_HEAD.size + len(p.content) for p in payloads))
-            commit = pack_commit(segment.seed, first_seq, payloads)
+            if not self._settled and not self._losses.since:
+                with self._lock:
+                    self._losses.unconfirmed_from(first_seq)
+            commit = pack_commit(segment.seed, first_seq - segment.moved, payloads)
             self._disk.write(segment.fd, commit, segment.end)
             self._disk.sync(segment.fd)
         except OSError as error:
@@ -128,7 +132,8 @@ class LaneLog:
             raise SpoolError(f"{self._folder}: {why_refused(error)}") from error
         with self._lock:
             for payload in payloads:
-                remember(self.marks, self._form.read_marks(payload.content))
+                marks = payload.marks
+                remember(self.marks, self._form.read_marks(payload.content) if marks is None else marks)
             segment.end += len(commit)
             self.next_seq = first_seq + sum(p.count for p in payloads)
         self.counters["commits"] += 1
@@ -210,8 +215,9 @@ class LaneLog:
         with self._lock:
             if not self._segments or self.held:
                 return False
-            self._ack_file.write({"epoch": self._form.epoch, "acked": self.acked}, sync=True)
-            self._recycle_first()  # the number lives in the synced ack meanwhile
+            known = {"epoch": self._form.epoch, "acked": self.acked, "marks": self.marks}
+            self._ack_file.write(known, sync=True)  # number and marks live there meanwhile
+            self._recycle_first()
             return True
 
     # ---- losing, in the open ----
@@ -232,30 +238,20 @@ class LaneLog:
             if len(self._segments) < 2:
                 return False
             oldest, following = self._segments[0], self._segments[1]
-            last = following.header.first_seq - 1
-            first = max(self.acked + 1, oldest.header.first_seq)
+            last = following.first_seq - 1
+            first = max(self.acked + 1, oldest.first_seq)
         counts = count_kinds(self._disk, oldest, first, last, self._form)  # not locked: it reads all of it
         with self._lock:
             if self._segments[:1] != [oldest]:
                 return True  # the hub's ack was quicker
             if last > self.acked:
-                before_last, _, before_counts = self._declared()
-                if before_last > self.acked:
-                    counts.update(before_counts)
+                if self._losses.last > self.acked:
+                    counts.update(self._losses.counts)
                 # Declared first, then done: a crash between the two is finished at the next opening.
-                self._declare(last, "evicted", counts)
+                self._losses.declare(last, "evicted", counts)
                 self.counters["records_evicted"] += last - first + 1
             self._recycle_first()
             return True
-
-    def _declare(self, last: int, reason: str, counts: Mapping[int, int]) -> None:
-        value = {"epoch": self._form.epoch, "last": last, "reason": reason, "counts": dict(counts)}
-        self._gap_file.write(value)
-
-    def _declared(self) -> tuple[int, str, dict[int, int]]:
-        """Up to where records were given up, why, and what that cost, by Kind."""
-        gap = self._own(self._gap_file)
-        return gap.get("last", 0), gap.get("reason", "disk"), gap.get("counts", {})
 
     def _recycle_first(self) -> None:
         oldest = self._segments.pop(0)
@@ -278,13 +274,13 @@ class LaneLog:
         with self._lock:
             seq = after_seq + 1
             last_held = self.next_seq - 1
-            first_stored = self._segments[0].header.first_seq if self._segments else self.next_seq
+            first_stored = self._segments[0].first_seq if self._segments else self.next_seq
             if seq < first_stored:
                 found.append(self._head_gap(seq, first_stored - 1))
                 seq = first_stored
             for index, segment in enumerate(self._segments):
                 final = index + 1 == len(self._segments)
-                last = last_held if final else self._segments[index + 1].header.first_seq - 1
+                last = last_held if final else self._segments[index + 1].first_seq - 1
                 if last < seq:
                     continue
                 for frame in self._frames_of(segment, seq, last):
@@ -308,14 +304,17 @@ class LaneLog:
         at = PAGE
         if self._cursor is not None and self._cursor[0] == segment.path and self._cursor[2] == seq:
             at = self._cursor[1]
-        frames = living_frames(self._disk, self._segments, segment, at, seq)
+        frames = living_frames(self._disk, self._segments, segment, at, seq - segment.moved)
+        if segment.moved:
+            frames = (frame.moved(segment.moved) for frame in frames)
         return itertools.takewhile(lambda frame: frame.first_seq <= last, frames)
 
     def _head_gap(self, seq: int, last: int) -> Lost:
         if last <= self.acked:
             return Lost(seq, last, "forgotten")  # a hub acknowledged them once and no longer has them
-        declared_last, reason, counts = self._declared()
-        return Lost(seq, last, reason, counts) if declared_last >= last else Lost(seq, last, "disk")
+        if self._losses.last < last:
+            return Lost(seq, last, "disk")
+        return Lost(seq, last, self._losses.reason, self._losses.counts)
 
     def _corrupt(self, first: int, last: int) -> Lost:
         self.counters["records_corrupt"] += max(0, last - max(first - 1, self._corrupt_to))
@@ -327,36 +326,39 @@ class LaneLog:
 
         A hub that, at the first Welcome since opening, has numbers which this disk thinks it never
         gave out, knows more than the disk: its newest commits were damaged. What was appended under
-        those numbers since then is stored again under new ones.
+        those numbers since then counts on behind what the hub has. Raises OSError if that cannot be
+        written down; the next Welcome tries again.
         """
-        if hub_has >= self.next_seq + AHEAD_MAX:
-            raise SpoolError(f"the hub claims record {hub_has}, this box made {self.next_seq - 1}")
-        if not self._settled and hub_has >= self._opened_at:
-            with self._appending:
-                self._number_anew(hub_has)
-        elif hub_has >= self.next_seq:
-            raise SpoolError(f"the hub claims record {hub_has}, this box made {self.next_seq - 1}")
-        self._settled = True
+        with self._appending:
+            ahead = 0 if self._settled else AHEAD_MAX
+            if hub_has >= self.next_seq + ahead:
+                raise SpoolError(f"the hub claims record {hub_has}, this box made {self.next_seq - 1}")
+            if not self._settled:
+                with self._lock:
+                    self._confirm(hub_has)
+                self._settled = True
         self.ack(hub_has)
 
-    def _number_anew(self, hub_has: int) -> None:
-        self.counters["numbered_anew"] += 1
-        again: list[Payload] = []
-        after = self._opened_at - 1
-        while items := self.peek(after, 1 << 20):
-            again += [Payload(f.count, f.content) for f in items if isinstance(f, StoredFrame)]
-            after = items[-1].last_seq
-        with self._lock:
-            self.next_seq = base = max(self.next_seq, hub_has + 1)
-            self._spoilt = True
-        for payload in again:
-            self._append([payload])
-        # Stored again before it is dropped: a crash in between sends it twice, and loses nothing.
-        with self._lock:
-            if base - 1 > hub_has:
-                self._declare(base - 1, "renumbered", {})
-            while self._segments and self._segments[0].header.first_seq < base:
-                self._recycle_first()
+    def _confirm(self, hub_has: int) -> None:
+        """The first Welcome since opening: from now on hub and box agree about the numbers."""
+        if hub_has >= self._opened_at:
+            self.counters["numbered_anew"] += 1
+            by = hub_has + 1 - self._opened_at
+            if self.next_seq > self._opened_at:
+                older = max(0, sum(segment.first_seq <= self._opened_at for segment in self._segments) - 1)
+                names = [segment.header.first_seq for segment in self._segments]
+                self._losses.move(names[older], self._opened_at, self.next_seq, by, oldest=names[0])
+                for segment in self._segments[older:]:
+                    segment.moved += by
+            self._spoilt |= self.next_seq == self._opened_at  # then the next segment begins behind that
+            self.next_seq += by
+            self._cursor = None
+        try:
+            self._losses.unconfirmed_from(0)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            # Better twice than never: a card that turned read-only may not live to tell.
 
     def ack(self, upto_seq: int) -> None:
         """The hub has everything up to `upto_seq`: forget it."""
@@ -369,7 +371,7 @@ class LaneLog:
             self._drop_acked()
 
     def _drop_acked(self) -> None:
-        while len(self._segments) > 1 and self._segments[1].header.first_seq - 1 <= self.acked:
+        while len(self._segments) > 1 and self._segments[1].first_seq - 1 <= self.acked:
             self._recycle_first()
 
     # ---- small things ----
@@ -395,4 +397,4 @@ class LaneLog:
             self._disk.close(segment.fd)
         self._segments.clear()
         self._ack_file.close()
-        self._gap_file.close()
+        self._losses.close()

@@ -45,6 +45,12 @@ class Segment:
     header: SegmentHeader
     seed: int
     end: int
+    moved: int = 0  # how much further it counts than it says (gateway.losses)
+
+    @property
+    def first_seq(self) -> int:
+        """Sequence number of its first record."""
+        return self.header.first_seq + self.moved
 
 
 @dataclass(slots=True)
@@ -59,7 +65,7 @@ class Found:
     free: list[Path] = field(default_factory=list)
 
 
-def look(disk: Disk, folder: Path, form: LaneFormat) -> Found:
+def look(disk: Disk, folder: Path, form: LaneFormat, moved_by: Callable[[int], int]) -> Found:
     """Go through a lane's folder; segments in order of their numbers."""
     found = Found()
     for name in disk.list_folder(folder):
@@ -70,12 +76,14 @@ def look(disk: Disk, folder: Path, form: LaneFormat) -> Found:
         elif named:
             segment = _segment(disk, path, form.segment_bytes)
             if segment is None:
-                found.unreadable.append((path, int(named[1])))
+                number = int(named[1])
+                found.unreadable.append((path, number + moved_by(number)))
             elif (segment.header.epoch, segment.header.lane) == (form.epoch, form.lane):
+                segment.moved = moved_by(segment.header.first_seq)
                 found.segments.append(segment)
             else:
                 found.foreign.append(segment)
-    found.segments.sort(key=lambda segment: segment.header.first_seq)
+    found.segments.sort(key=lambda segment: segment.first_seq)
     return found
 
 
@@ -95,6 +103,7 @@ def count_kinds(disk: Disk, segment: Segment, first: int, last: int, form: LaneF
     """How many records of each Kind a segment holds from `first` to `last`, as far as it can be read."""
     counts: Counter[int] = Counter()
     with contextlib.suppress(OSError):
+        first, last = first - segment.moved, last - segment.moved
         frames = frames_in(disk, segment.fd, segment.seed, PAGE, first, segment.end)
         for frame in itertools.takewhile(lambda frame: frame.first_seq <= last, frames):
             counts.update(form.count_kinds(frame.content))
@@ -157,10 +166,21 @@ def find_tail(disk: Disk, segment: Segment, read_marks: ReadMarks) -> Tail:
             tail.accept(commit, read_marks)
             commit = []
         commit.append(frame)
-    if commit:
-        whole = commit[-1].ends_commit and commit[0].first_seq == commit[0].commit_first
-        if whole and all(a.last_seq + 1 == b.first_seq for a, b in itertools.pairwise(commit)):
-            tail.accept(commit, read_marks)
-        else:
-            tail.torn = True
+    if commit and _is_whole(commit) and _on_medium(disk, segment, commit):
+        tail.accept(commit, read_marks)
+    else:
+        tail.torn = bool(commit)
+    tail.next_seq += segment.moved
     return tail
+
+
+def _is_whole(commit: Sequence[StoredFrame]) -> bool:
+    whole = commit[-1].ends_commit and commit[0].first_seq == commit[0].commit_first
+    return whole and all(a.last_seq + 1 == b.first_seq for a, b in itertools.pairwise(commit))
+
+
+def _on_medium(disk: Disk, segment: Segment, commit: Sequence[StoredFrame]) -> bool:
+    """Whether a commit is there past the page cache too, where a sync that failed may have left it."""
+    at, end = commit[0].commit_at, commit[-1].next_at
+    disk.read_afresh(segment.fd, end - at, at)
+    return list(frames_in(disk, segment.fd, segment.seed, at, commit[0].first_seq, end)) == list(commit)

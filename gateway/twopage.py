@@ -33,14 +33,23 @@ class TwoPageFile:
             self._open()
 
     def _open(self) -> int:
-        if self._path.name not in self._disk.list_folder(self._path.parent):
+        folder = self._path.parent
+        if self._path.name not in self._disk.list_folder(folder):
             self._disk.create(self._path, 2 * PAGE)
-            self._disk.sync_folder(self._path.parent)
-        self._fd = self._disk.open(self._path)
-        for page in (0, 1):
-            with contextlib.suppress(OSError, ValueError, msgpack.exceptions.UnpackException):
-                self._load(self._disk.read(self._fd, PAGE, page * PAGE))
-        return self._fd
+        fd = self._disk.open(self._path)
+        try:
+            if self._sync:
+                self._disk.read_afresh(fd, 2 * PAGE, 0)
+            for page in (0, 1):
+                with contextlib.suppress(OSError, ValueError, msgpack.exceptions.UnpackException):
+                    self._load(self._disk.read(fd, PAGE, page * PAGE))
+            if self._sync:
+                self._disk.sync_folder(folder)  # also if it is there: an earlier sync may have failed
+        except OSError:
+            self._disk.close(fd)
+            raise
+        self._fd = fd
+        return fd
 
     def _load(self, page: bytes) -> None:
         if len(page) < _HEAD.size:
@@ -51,12 +60,19 @@ class TwoPageFile:
             self.value = msgpack.unpackb(content, strict_map_key=False)
             self._turn = turn
 
+    def value_of(self, epoch: bytes) -> dict[str, Any]:
+        """The value, if it is a dict of that epoch; else an empty one."""
+        found = self.value
+        return found if isinstance(found, dict) and found.get("epoch") == epoch else {}
+
     def write(self, value: Any, *, sync: bool = False) -> None:
         """Replace the value; `sync` makes this one durable. Raises OSError; the old value then stands."""
         fd = self._open() if self._fd is None else self._fd
         content: bytes = msgpack.packb(value)
         turn = self._turn + 1
         page = _HEAD.pack(turn, len(content), zlib.crc32(content, turn & 0xFFFFFFFF)) + content
+        if len(page) > PAGE:
+            raise ValueError(f"{self._path.name}: a value of {len(content)} bytes does not fit a page")
         self._disk.write(fd, page, turn % 2 * PAGE)
         if self._sync or sync:
             self._disk.sync(fd)

@@ -63,8 +63,8 @@ class Explorer:
             run = Run(self.story, disk)
             disk.before = lambda operation, path: self._cut(run, operation, path)
             try:
-                self._at = 0
-                for self._at, step in enumerate(self.story.steps, 1):
+                for number, step in enumerate(self.story.steps, 1):
+                    self._at = number
                     run.step(step)
                 run.close()
                 self._cut(run, "end", "the story")
@@ -148,7 +148,7 @@ class Explorer:
                 return
             where = "in the work after a recovery" if run.lanes is not None else "in a recovery"
             possible = unsynced(run.disk.root)
-            for _ in range(2):
+            for _ in range(2 if possible.files or possible.folders else 1):
                 outcome = draw_outcome(possible, draw.choice(faults_possible(possible)), draw)
                 self._count(run, outcome, f"cut again {where}")
                 line = f"the power is cut again {where}, before: {operation} {path}"

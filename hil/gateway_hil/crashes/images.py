@@ -22,9 +22,18 @@ class Fault(StrEnum):
     REORDERED = "some unsynced pages written"
     TORN = "unsynced pages torn"
     KILLED = "a page garbage"
+    PROCESS = "the process was killed, not the power"
 
 
-PAGE_FAULTS = (Fault.DROPPED, Fault.WRITTEN, Fault.REORDERED, Fault.TORN, Fault.TORN, Fault.KILLED)
+PAGE_FAULTS = (
+    Fault.DROPPED,
+    Fault.WRITTEN,
+    Fault.REORDERED,
+    Fault.TORN,
+    Fault.TORN,
+    Fault.KILLED,
+    Fault.PROCESS,
+)
 
 
 @dataclass(slots=True)
@@ -79,12 +88,14 @@ def faults_possible(found: Unsynced) -> tuple[Fault, ...]:
     """The faults that make a difference here."""
     if found.files:
         return PAGE_FAULTS
-    return (Fault.NAMES,) if found.folders else (Fault.NONE,)
+    return (Fault.NAMES, Fault.NAMES, Fault.PROCESS) if found.folders else (Fault.NONE,)
 
 
 def draw_outcome(found: Unsynced, fault: Fault, draw: Random) -> Outcome:
     """One outcome of that kind."""
     outcome = Outcome(fault)
+    if fault is Fault.PROCESS:
+        return outcome
     for path, folder in found.folders:
         outcome.names[path] = draw.randrange(len(folder.pending) + 1)
     if fault in {Fault.NONE, Fault.NAMES, Fault.DROPPED}:
@@ -106,11 +117,36 @@ def draw_outcome(found: Unsynced, fault: Fault, draw: Random) -> Outcome:
 
 def image(root: Folder, found: Unsynced, outcome: Outcome) -> Folder:
     """The medium after the cut, as a file system of its own."""
+    if outcome.fault is Fault.PROCESS:
+        return survivors(root)
     changed: dict[int, dict[int, bytes]] = {}
     for path, file in found.files:
         changed[id(file)] = {page: c for (name, page), c in outcome.pages.items() if name == path}
     counted = {id(folder): outcome.names.get(path, 0) for path, folder in found.folders}
     return _folder_after(root, changed, counted)
+
+
+def survivors(root: Folder) -> Folder:
+    """All as it is, in the cache and on the medium: what a killed process leaves to the next one."""
+    copies: dict[int, File] = {}
+
+    def copy(node: Node) -> Node:
+        if isinstance(node, File):
+            if id(node) not in copies:
+                copies[id(node)] = node.copy()
+            return copies[id(node)]
+        twin = Folder({name: copy(inner) for name, inner in node.names.items()})
+        folders: dict[str, Node] = {n: inner for n, inner in twin.names.items() if isinstance(inner, Folder)}
+        twin.stable = {n: folders.get(n) or copy(inner) for n, inner in node.stable.items()}
+        twin.pending = [
+            tuple((n, inner and (folders.get(n) or copy(inner))) for n, inner in change)
+            for change in node.pending
+        ]
+        return twin
+
+    after = copy(root)
+    assert isinstance(after, Folder)
+    return after
 
 
 def _folder_after(folder: Folder, changed: dict[int, dict[int, bytes]], counted: dict[int, int]) -> Folder:
@@ -135,8 +171,10 @@ def _folder_after(folder: Folder, changed: dict[int, dict[int, bytes]], counted:
 
 def told(found: Unsynced, outcome: Outcome) -> list[str]:
     """An outcome in words."""
+    if outcome.fault is Fault.PROCESS:
+        return ["only the process was killed: what is in the cache stays"]
     lines = [
-        f"of the last {len(folder.pending)} changes of names in {path} the first {outcome.names[path]} counted"
+        f"of {len(folder.pending)} changes of names in {path} only the first {outcome.names[path]} counted"
         for path, folder in found.folders
         if outcome.names[path] < len(folder.pending)
     ]

@@ -32,6 +32,14 @@ class File:
         """A file of zeros that are on the medium."""
         return cls(size, [_ZEROS] * -(-size // PAGE))
 
+    def copy(self) -> "File":
+        """A file in the same state."""
+        twin = File(self.size, self.view[:])
+        twin.stable = self.stable[:]
+        twin.dirty = {page: versions[:] for page, versions in self.dirty.items()}
+        twin.unreadable = set(self.unreadable)
+        return twin
+
     def read(self, size: int, at: int) -> bytes:
         """Up to `size` bytes from offset `at`. Raises OSError (EIO) for an unreadable page."""
         end = min(at + size, self.size)
@@ -77,6 +85,12 @@ class File:
         for page in self.dirty:
             self.stable[page] = self.view[page]
         self.dirty.clear()
+
+    def forget(self, at: int, size: int) -> None:
+        """Drop clean pages from the cache: they are read from the medium again."""
+        for page in range(at // PAGE, min(-(-(at + size) // PAGE), len(self.view))):
+            if page not in self.dirty:
+                self.view[page] = self.stable[page]
 
     def sync_fails(self, draw: Random) -> None:
         """Part of it reached the medium, all of it counts as clean: no later sync writes it (fsyncgate)."""

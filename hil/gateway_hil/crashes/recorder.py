@@ -1,3 +1,4 @@
+# ruff: noqa: D102 # gateway.disk.Disk says what the calls do
 """gateway.disk.Disk over a medium in memory: it tells of every operation before it is done, and can fail.
 
 `before` is called before each step after which a power cut could leave something new; the medium is
@@ -12,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from gateway_hil.crashes.medium import PAGE, File, Folder
-
 from gateway.disk import Disk
+from gateway_hil.crashes.medium import PAGE, File, Folder
 
 Watch = Callable[[str, str], None]  # operation, and what it is done to
 
@@ -30,7 +30,7 @@ class Failing:
 
 
 class RecordingDisk(Disk):
-    """A disk of `capacity` bytes with the folder `root` on it. `draw` decides what a failure leaves behind."""
+    """A disk of `capacity` bytes with the folder `root` on it. `draw` decides what a failure leaves."""
 
     def __init__(
         self, root: Folder, draw: Random, before: Watch | None = None, capacity: int = 1 << 40
@@ -84,10 +84,9 @@ class RecordingDisk(Disk):
     # ---- the calls of gateway.disk.Disk ----
 
     def make_folder(self, path: Path) -> None:
-        if path == path.parent or path.name in self._folder(path.parent).names:
-            return
-        self._step("make folder", str(path))
-        self._folder(path.parent).change((path.name, Folder()))
+        if path.name not in self._folder(path.parent).names:
+            self._step("make folder", str(path))
+            self._folder(path.parent).change((path.name, Folder()))
         self.sync_folder(path.parent)
 
     def list_folder(self, path: Path) -> list[str]:
@@ -124,6 +123,12 @@ class RecordingDisk(Disk):
             self._may_fail("read", path)
         return file.read(size, at)
 
+    def read_afresh(self, fd: int, size: int, at: int) -> None:
+        file, _ = self._open[fd]
+        with contextlib.suppress(OSError):
+            self.sync(fd)
+        file.forget(at, size)
+
     def read_medium(self, fd: int, at: int) -> None:
         self.read(fd, 1, at)
 
@@ -142,7 +147,8 @@ class RecordingDisk(Disk):
 
     def sync(self, fd: int) -> None:
         file, path = self._open[fd]
-        self._step("sync", path)
+        if file.dirty or self.failing:
+            self._step("sync", path)
         if self.failing:
             try:
                 self._may_fail("sync", path)
@@ -164,7 +170,8 @@ class RecordingDisk(Disk):
 
     def sync_folder(self, path: Path) -> None:
         folder = self._folder(path)
-        self._step("sync folder", str(path))
+        if folder.pending or self.failing:
+            self._step("sync folder", str(path))
         self._may_fail("sync folder", str(path))
         folder.sync()
 

@@ -45,7 +45,7 @@ class SqliteLane:
         self._database.executescript(_SCHEMA)
         self.counters: Counter[str] = Counter()
         self._load()
-        self._opened_at = self.next_seq
+        self._opened_at = min(self._since or self.next_seq, self.next_seq)
         self._settled = False
 
     def _load(self) -> None:
@@ -53,6 +53,7 @@ class SqliteLane:
         state = dict(self._database.execute("SELECT name, value FROM state"))
         self._lost: dict[str, Any] = msgpack.unpackb(state.get("lost", b"\x80"), strict_map_key=False)
         self.acked: int = state.get("acked", 0)
+        self._since: int = state.get("since", 0)  # first number that no Welcome has confirmed
         self.next_seq: int
         self.marks: dict[int, int] = {}
         self._segments = [
@@ -85,6 +86,8 @@ class SqliteLane:
             if not self._segments or self._end + size > self._form.segment_bytes - PAGE:
                 self._begin_segment()
             first_seq = self.next_seq
+            if not self._settled and not self._since:
+                self._confirmed_to(first_seq)
             last = len(payloads) - 1
             for index, payload in enumerate(payloads):
                 row = (self.next_seq, payload.count, first_seq, index == last, payload.content)
@@ -185,21 +188,32 @@ class SqliteLane:
         first = not self._settled and hub_has >= self._opened_at
         if hub_has >= self.next_seq + (AHEAD_MAX if first else 0):
             raise SpoolError(f"the hub claims record {hub_has}, this box made {self.next_seq - 1}")
-        if first:
-            with self._lock, self._transaction():
+        with self._lock, self._transaction():
+            if first:
                 self._number_anew(hub_has)
+            self._confirmed_to(0)
         self._settled = True
         self.ack(hub_has)
 
+    def _confirmed_to(self, since: int) -> None:
+        self._since = since
+        self._database.execute("REPLACE INTO state VALUES ('since',?)", (since,))
+
     def _number_anew(self, hub_has: int) -> None:
-        again = [Payload(f.count, f.content) for f in self._frames(self._opened_at)]
-        self.next_seq = base = max(self.next_seq, hub_has + 1)
-        while self._segments:
-            self._drop_first()
-        if base - 1 > hub_has:
-            self._declare(base - 1, "renumbered", {})
-        for payload in again:
-            self.append([payload])
+        by = hub_has + 1 - self._opened_at
+        if self.next_seq > self._opened_at:
+            first = max([seq for seq in self._segments if seq <= self._opened_at] or self._segments[:1])
+            if self._lost.get("last", 0) >= self._opened_at:
+                self._declare(self._lost["last"] + by, self._lost["reason"], self._lost["counts"])
+            for table, column in (("frames", "commit_first"), ("segments", "first_seq")):
+                move = f"UPDATE {table} SET {column}={column}+? WHERE {column}>=?"  # noqa: S608 # our own words
+                self._database.execute(move, (by, first))
+            self._database.execute("UPDATE frames SET first_seq=-first_seq-? WHERE first_seq>=?", (by, first))
+            self._database.execute("UPDATE frames SET first_seq=-first_seq WHERE first_seq<0")
+            self._segments = [seq + by if seq >= first else seq for seq in self._segments]
+        else:
+            self._end = self._form.segment_bytes
+        self.next_seq += by
 
     def ack(self, upto_seq: int) -> None:
         """The hub has everything up to `upto_seq`. To lose that means to send again: no sync only for it."""

@@ -16,9 +16,6 @@ from random import Random
 from typing import Final
 
 import msgpack
-from gateway_hil.crashes.invariants import Account, Violation, check
-from gateway_hil.crashes.medium import PAGE
-from gateway_hil.crashes.recorder import Failing, RecordingDisk
 
 from gateway.clock import ClockSource
 from gateway.errors import SpoolError
@@ -27,6 +24,9 @@ from gateway.plan import SpoolPlan
 from gateway.reading import Kind, Lane
 from gateway.records import BatchHeader, Source, pack_batch
 from gateway.segment import Lost, Payload, StoredFrame
+from gateway_hil.crashes.invariants import Account, Violation, check
+from gateway_hil.crashes.medium import PAGE
+from gateway_hil.crashes.recorder import Failing, RecordingDisk
 
 FOLDER: Final = Path("/spool")
 _BASE_NS: Final = 10**15
@@ -41,6 +41,7 @@ class Do(StrEnum):
 
     APPEND = "append"
     SEND = "send"  # the hub takes something, and the box does not know yet
+    WELCOME = "welcome"  # the box hears it for all lanes, and may send from now on
     ACK = "ack"  # the box hears what the hub has
     PREPARE = "prepare"
     REOPEN = "reopen"
@@ -79,6 +80,8 @@ class Step:
                 return "the disk has room again"
             case Do.PREPARE:
                 return f"lane {self.lane} prepares a blank file"
+            case Do.WELCOME:
+                return "the hub's Welcome arrives"
             case Do.REOPEN:
                 return "close and open again"
 
@@ -111,7 +114,9 @@ def _draw_step(draw: Random, pages: int, lanes: list[int], faulty: bool) -> Step
     dice = draw.random()
     if dice < 0.55:
         return draw_append(draw, lane, pages)
-    if dice < 0.70:
+    if dice < 0.59:
+        return Step(Do.WELCOME)
+    if dice < 0.72:
         return Step(Do.SEND, lane, much=draw.choice((1, 4000, 100_000)))
     if dice < 0.82:
         return Step(Do.ACK, lane)
@@ -151,7 +156,7 @@ def determined(seed: int) -> Iterator[None]:
     try:
         yield
     finally:
-        secrets.randbits, secrets.token_hex, secrets.token_bytes = before  # type: ignore[assignment]
+        secrets.randbits, secrets.token_hex, secrets.token_bytes = before
 
 
 def plan_of(story: Story) -> tuple[SpoolPlan, tuple[int, ...]]:
@@ -170,6 +175,7 @@ class Run:
         self.accounts = tuple(Account() for _ in Lane)
         self.epoch: bytes | None = None  # once something was appended under it
         self.lanes: Lanes | None = None
+        self.settled = False  # the hub's Welcome came, since it was opened
         self._tries = itertools.count()
         disk.writes = self._notice
 
@@ -178,12 +184,13 @@ class Run:
         run = Run(self.story, disk)
         run.accounts = tuple(account.fork() for account in self.accounts)
         run.epoch = self.epoch
-        run._tries = self._tries  # noqa: SLF001 # what is appended is never twice the same
+        run._tries = self._tries  # what is appended is never twice the same
         return run
 
     def open(self) -> None:
         """Open the spool and hold it against the account."""
         plan, sizes = plan_of(self.story)
+        self.settled = False
         try:
             self.lanes = Lanes(FOLDER, plan, self.disk, sizes)
         except OSError:
@@ -199,10 +206,16 @@ class Run:
                 raise Violation(f"lane {lane}: {violation}") from None
 
     def settle(self) -> None:
-        """The hub's Welcome."""
+        """The hub's Welcome. A box whose disk refuses to note it says Hello again later."""
         assert self.lanes is not None
-        for log, account in zip(self.lanes.logs, self.accounts, strict=True):
-            log.settle(account.hub_has)
+        try:
+            for log, account in zip(self.lanes.logs, self.accounts, strict=True):
+                log.settle(account.hub_has)
+        except OSError:
+            if not self.disk.failed:
+                raise
+            return
+        self.settled = True
 
     def close(self) -> None:
         """Close the spool; every file must be closed then."""
@@ -226,13 +239,13 @@ class Run:
             case Do.ACK:
                 account = self.accounts[step.lane]
                 self.lanes.logs[step.lane].ack(account.hub_has)
+            case Do.WELCOME:
+                self.settle()
             case Do.PREPARE:
                 self.lanes.logs[step.lane].prepare()
             case Do.REOPEN:
                 self.close()
                 self.open()
-                if self.lanes is not None:
-                    self.settle()
             case Do.FAIL:
                 self.disk.failing.append(Failing(step.operation, step.errno))
             case Do.FULL:
@@ -246,6 +259,7 @@ class Run:
             gap = msgpack.unpackb(content[_GAP_HEAD:], strict_map_key=False)
             account = self.accounts[int(path.split("/")[-2])]
             account.given_up = max(account.given_up, gap.get("last", 0))
+            account.uncounted |= "read" in self.disk.failed
 
     def _append(self, step: Step) -> None:
         assert self.lanes is not None
@@ -282,6 +296,8 @@ class Run:
     def _send(self, step: Step) -> None:
         assert self.lanes is not None
         account = self.accounts[step.lane]
+        if not self.settled:
+            return
         try:
             items = self.lanes.logs[step.lane].peek(account.hub_has, step.much)
         except OSError:
