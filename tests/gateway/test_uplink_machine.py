@@ -1,9 +1,9 @@
 """Box and hub over a transport that does whatever a city does to it: nothing lost, nothing twice, in order.
 
 Both ends are the real ones: sessions over logs on a disk in memory, sessions over a journal in SQLite.
-What is promised is checked as it happens (aids/uplink_world, hub_end, box_end, uplink_calm), and at the end: after a calm
-period everything that was produced is at the hub or declared lost for a reason. Run for hours with
-HYPOTHESIS_PROFILE=long.
+What is promised is checked as it happens (aids: uplink_world, box_end, hub_end), and at the end, in a calm
+period (uplink_calm): everything that was produced is at the hub, or declared lost for a known reason. Many
+more examples: HYPOTHESIS_PROFILE=long.
 """
 
 import pytest

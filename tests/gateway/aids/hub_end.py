@@ -108,7 +108,8 @@ class HubEnd:
 
     def check_new_rows(self) -> None:
         """Rows continue their streams and hold what the box made, each record once, or a true gap."""
-        for self._seen, row in read_rows(self._reader, self._seen, 1_000_000):
+        for number, row in read_rows(self._reader, self._seen, 1_000_000):
+            self._seen = number
             box_name, epoch, lane = row.stream
             box = self.boxes[epoch]
             assert box_name == BOX

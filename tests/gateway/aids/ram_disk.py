@@ -47,9 +47,6 @@ class RamDisk(Disk):
     def read_medium(self, fd: int, at: int) -> None:
         self.read(fd, 1, at)
 
-    def read_medium(self, fd: int, at: int) -> None:
-        assert fd in self._open
-
     def read_afresh(self, fd: int, size: int, at: int) -> None:
         assert fd in self._open
 

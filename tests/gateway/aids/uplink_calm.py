@@ -72,7 +72,7 @@ def _idle(world: World, seconds: float) -> int:
 
 
 def _turn(world: World) -> int:
-    """What is on its way arrives, and both ends say all they have to say: once. How many messages that were."""
+    """What is on its way arrives, and both ends say what they have to say. How many messages that were."""
     moved = 0
     for role in "UB":
         moved += world.box_sends(role, QUEUE_MAX)

@@ -9,7 +9,7 @@ _ATOMS = (int, float, str, bytes, bytearray, bool, type(None))
 
 
 def weigh(thing: Any, *without: Any) -> int:
-    """Bytes of everything reachable through containers and attributes; what is in `without` belongs to others."""
+    """Bytes of all that is reachable through containers and attributes, but for what is in `without`."""
     seen = {id(other) for other in without}
     total = 0
     to_do = [thing]
