@@ -190,6 +190,26 @@ def test_a_lane_with_nothing_to_give_up_says_so_and_goes_on_when_there_is_room(t
     lanes.close()
 
 
+def test_a_second_file_is_made_early_and_nothing_given_up_for_it(lanes: Lanes, disk: SmallDisk) -> None:
+    log = lanes.logs[Lane.TELEMETRY]
+    for _ in range(4):
+        commit(lanes, Lane.TELEMETRY)
+        log.prepare()
+    assert log.files == 1  # not half full yet
+    commit(lanes, Lane.TELEMETRY)
+    disk.others = disk.capacity - disk.used
+    log.prepare()
+    assert log.files == 1
+    disk.others = 0
+    log.prepare()
+    log.prepare()
+    assert log.files == 2
+    disk.others = disk.capacity - disk.used
+    for _ in range(30):
+        commit(lanes, Lane.TELEMETRY)
+    assert files(lanes) == [1, 1, 2, 1]
+
+
 def test_a_lower_quota_takes_effect_with_the_next_segment(tmp_path: Path, disk: SmallDisk) -> None:
     lanes = open_lanes(tmp_path / "spool", disk)
     fill(lanes, Lane.TELEMETRY, 8)
