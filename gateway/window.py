@@ -25,11 +25,11 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-TARGET_NS: Final = 20_000_000  # of queue that a message finds
+TARGET_NS: Final = 25_000_000  # of queue that a message finds
 PIECE_NS: Final = 12_000_000  # of the link's time that one message should take
 PIECE: Final = (1024, 32768)  # bytes of one message, at the least and at the most
 FIRST: Final = 8192  # bytes under way before anything is known
-_FORGET_NS: Final = 10_000_000_000  # the base is the least of this period and the one before
+_FORGET_NS: Final = 15_000_000_000  # the base is the least of this period and the one before
 _LONGER: Final = 1.2  # times what it was, the base is that of another route
 _FALL_MAX: Final = 0.75  # a round's delays may be those of one lost packet
 _FALLEN: Final = 0.7  # a window that fell to this part
@@ -39,7 +39,7 @@ _FIRST_RISE: Final = 1.5
 _CALM: Final = 3  # rounds without a queue, and there is none
 _FRAMES: Final = 0.7  # the target is not less than this much of a message's time on a slow link
 _SHARE: Final = 20  # nor than this fraction of the way, on a long one
-_DIP: Final = 0.7  # of what the link itself holds
+_DIP: Final = 0.75  # of what the link itself holds
 _TAKEN_MIN_NS: Final = 100_000
 _MESSAGES_MIN: Final = 2
 _PACE: Final = 1.25  # times the rate; what one ack allows is spread over most of the time to the next

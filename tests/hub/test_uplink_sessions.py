@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.bundling import bundled
+from gateway.clock import SystemClock
+from gateway.disk import Disk
 from gateway.hub.journal import Journal, read_rows
 from gateway.hub.lifetimes import Lifetimes
 from gateway.hub.rivals import SERIES
 from gateway.hub.sessions import Peer, Reply, Sessions
-from gateway.wire import Ack, Bundle, Frame, Hello, Message, Ping, Refusal, Welcome, pack_message
+from gateway.lane import LaneLog
+from gateway.recover import LaneFormat
+from gateway.segment import Payload
+from gateway.session import Session
+from gateway.wire import (
+    Ack,
+    Bundle,
+    Frame,
+    Hello,
+    Message,
+    Ping,
+    Refusal,
+    Welcome,
+    pack_message,
+    unpack_message,
+)
 
 PEER = Peer(b"rid", "key-1")
 LIVE = {"key-1": "elm-1"} | {f"key of box-{n}": f"box-{n}" for n in range(500)}
@@ -68,6 +85,46 @@ def test_the_newest_version_that_both_speak(
     answer = hello(Sessions(journal, protocols=hub), box)
     assert isinstance(answer, Welcome)
     assert answer.protocol == agreed
+
+
+@pytest.mark.parametrize(
+    ("hub_speaks", "box_speaks", "kinds"),
+    [
+        ((1, 1), (1, 1), {Frame}),
+        ((1, 1), (1, 2), {Frame}),
+        ((1, 2), (1, 1), {Frame}),
+        ((1, 2), (1, 2), {Bundle}),
+        ((1, 2), (2, 4), {Bundle}),
+    ],
+)
+def test_both_real_ends_pinned_to_versions(
+    journal: Journal,
+    tmp_path: Path,
+    hub_speaks: tuple[int, int],
+    box_speaks: tuple[int, int],
+    kinds: set[type[Message]],
+) -> None:
+    forms = [LaneFormat(lane, EPOCH, 1 << 20, 4, lambda _: {}, lambda _: {}) for lane in range(4)]
+    with ExitStack() as opened:
+        logs = [opened.enter_context(closing(LaneLog(Disk(), tmp_path / str(f.lane), f))) for f in forms]
+        log = logs[2]
+        for first in range(1, 101, 10):
+            log.append([Payload(10, batch(first, 10))])
+        session = Session("B", logs, EPOCH, {}, SystemClock(), protocols=box_speaks)
+        sessions = Sessions(journal, protocols=hub_speaks)
+        sent: set[type[Message]] = set()
+        for _, answer in tell(sessions, session.hello()):
+            session.heard(unpack_message(pack_message(answer)))
+        while log.acked < 100:
+            for message in session.to_send():
+                sent.add(type(message))
+                assert tell(sessions, message) == []
+            journal.commit()
+            for _, ack in sessions.acks(0.0):
+                session.heard(unpack_message(pack_message(ack)))
+        assert sent == kinds
+    assert sessions.counts["records"] == 100
+    assert sessions.counts["duplicates"] == 0
 
 
 @pytest.mark.parametrize(("hub", "box"), [((1, 2), (3, 4)), ((2, 3), (1, 1))])
