@@ -11,8 +11,8 @@ next one ends what was begun:
     reload: after that                          done: it runs by the new plan, as the plan's hash shows
     before the result was on the disk           the same result again; the hub knows it by its id
 
-All that waits for a disk or a child runs in a thread, which is there from the first order on: with
-`cryptography`, which is loaded by it, it is the price of a downlink that is used.
+All that waits for a disk or a child runs in a thread, which is there from the first order on. So is
+`cryptography`, which it loads: 3.3 MiB.
 """
 
 import hashlib

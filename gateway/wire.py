@@ -143,10 +143,10 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What the box shall do, as the hub's owner signed it (version 2); gateway.downlink reads `content`."""
+    """What the box shall do, as the hub's owner signed it (version 2); gateway.order reads `content`."""
 
     session: int
-    signature: bytes  # Ed25519 over `content`
+    signature: bytes  # Ed25519 over gateway.order.signed(content)
     content: bytes
 
 
