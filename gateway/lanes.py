@@ -154,7 +154,7 @@ def marks_of(content: bytes) -> dict[int, int]:
         unpacker = msgpack.Unpacker()
         unpacker.feed(content[:4096])
         return {incarnation: first_n + count - 1 for incarnation, first_n, count in unpacker.unpack()[7]}
-    except (ValueError, TypeError, IndexError, msgpack.exceptions.UnpackException):
+    except (ValueError, TypeError, LookupError, msgpack.exceptions.UnpackException):
         return {}
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from hypothesis import settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from small_disk import SmallDisk
 
 from gateway.clock import ClockSource
 from gateway.errors import SpoolError
-from gateway.lanes import Lanes
+from gateway.lanes import Lanes, kinds_of, marks_of
 from gateway.plan import SpoolPlan
 from gateway.reading import Kind, Lane
 from gateway.records import BatchHeader, Item, Source, pack_batch, unpack_batch
@@ -245,6 +245,21 @@ def test_another_disk_in_place_of_this_one_is_noticed(lanes: Lanes, tmp_path: Pa
     (tmp_path / "spool").mkdir()
     (tmp_path / "spool" / "lock").touch()
     assert lanes.moved()
+
+
+@given(st.binary(max_size=60))
+@example(msgpack.packb({}))
+@example(msgpack.packb([0] * 8))
+@example(msgpack.packb([[]] * 8))
+def test_content_that_is_no_batch_has_no_marks_and_no_kinds(content: bytes) -> None:
+    assert marks_of(content) == {}
+    assert kinds_of(content) == {}
+
+
+def test_a_batchs_marks_and_kinds() -> None:
+    content = payload(1).content
+    assert marks_of(content) == {7: RECORDS}
+    assert kinds_of(content) == {Kind.READING: RECORDS - 1, Kind.HEALTH: 1}
 
 
 LANES = st.sampled_from(list(Lane))

@@ -217,6 +217,7 @@ def test_a_full_lane_is_held_back_and_loses_nothing_while_others_go_on(tmp_path:
             core.server.on_put = take
             core.server.resume(Lane.TELEMETRY)
             assert await client.flush(5)
+            assert client.counters["held_back"] == 2
         assert core.stored[1:] == [(2, n + 1, record(n)) for n in range(1000)]
         assert core.server.counters["pauses"] == 2
         core.server.close()

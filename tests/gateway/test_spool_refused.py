@@ -126,8 +126,8 @@ def test_memory_is_bounded_while_the_disk_hangs_and_other_lanes_go_on(keeping: K
     keeping.disk.goes.set()
     for lane, n in taken.items():
         keeping.until_kept(lane, n)
-        assert spool.put(lane, 77, n + 1, items(1))
-        keeping.until_kept(lane, n + 1)
+        assert spool.put(lane, 77, n + 1, items(100))
+        keeping.until_kept(lane, n + 100)
 
 
 @pytest.mark.parametrize(
