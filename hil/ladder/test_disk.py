@@ -81,6 +81,8 @@ class Lab:
         for lane in lanes.values():
             for reason, count in lane.gaps.items():
                 declared[reason] = declared.get(reason, 0) + count
+        # "forgotten" would be a hub that acked what it had not.
+        assert set(declared) <= {"evicted", "corrupt"}
         return declared
 
     def pages(self, lane: str) -> int:

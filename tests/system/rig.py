@@ -16,6 +16,7 @@ from gateway.errors import ConfigError
 from gateway.link import ask_status
 from gateway.plan import Plan, PortPlan, SensorPlan, SpoolPlan
 from gateway.reading import Measure
+from gateway_hil.freeports import free_port_pair
 
 BOX = "test-pole"
 PYTHON = (sys.executable, "-P", "-m")
@@ -150,14 +151,3 @@ class Pole:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port_pair() -> int:
-    """A port free on loopback together with the next one."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            with suppress(OSError, OverflowError):
-                second.bind(("127.0.0.1", port + 1))
-                return port

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,6 +22,7 @@ from gateway_hil.demo.street import BOX, Street
 from gateway_hil.demo.timeline import Fault, Timeline
 from gateway_hil.demo.view import View
 from gateway_hil.demo.voices import Voices
+from gateway_hil.freeports import free_port_pair
 
 _LEAD_S: Final = 6.0  # from starting the box to the scene's beginning; longer where the machine is busy:
 _LEAD_HUBS: Final = 6.0  # this many times what the hub took to start
@@ -58,7 +58,7 @@ class Play:
         say = self._say
         say("synthesising the street")
         await asyncio.to_thread(self._street.record)
-        port = _free_port_pair()
+        port = free_port_pair()
         say("making a hub and its keys; enrolling the box with a one-time token")
         await gateway("hub", "init", str(self._hub_folder), "--bind", f"tcp://127.0.0.1:{port}")
         try:
@@ -270,15 +270,3 @@ def _first(group: BaseExceptionGroup[GatewayError]) -> GatewayError:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _free_port_pair() -> int:
-    """A port that is free on loopback together with the next one, which the hub takes for enrolment."""
-    for _ in range(100):
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                second.bind(("127.0.0.1", port + 1))
-                return port
-    raise DemoError("no two free ports next to each other on loopback")

@@ -49,7 +49,9 @@ class StandIn:
         self._wanted = threading.Event()
         self._idle = threading.Event()
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._live()), name="stand-in", daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._live()), name="stand-in", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._wanted.set()
