@@ -220,7 +220,8 @@ def unpack_message(frames: list[bytes]) -> Message:
             max_array_len=64,
             max_map_len=64,
         )
-        if letter in _READERS and version != NEWER.get(letter, 1):
+        # A type, too: True and 1.0 equal 1.
+        if letter in _READERS and (type(version) is not int or version != NEWER.get(letter, 1)):
             raise WireError("version", f"a message {letter!r:.20} of version {version!r:.20}")
         return _unpack(letter, fields, frames[1] if len(frames) == 2 else None)
     except WireError:
