@@ -30,6 +30,7 @@ _BACKLOG: Final = 200_000  # bytes
 _STREAM_S: Final = 50.0  # records a second
 _ALERT_EVERY_S: Final = 1.0
 _CALM_S: Final = 5.0
+_DRAIN_WITHIN_S: Final = 240.0
 
 
 @dataclass(slots=True)
@@ -58,12 +59,23 @@ class Survived:
         return asdict(self)
 
 
-def survive(folder: Path, calm_s: float, blackout_s: float, drain_within_s: float = 240.0) -> Survived:
-    """Calm, blackout, calm, silence upward, calm, a NAT that forgets, calm; then until the hub has all."""
+def survive(
+    folder: Path,
+    calm_s: float,
+    blackout_s: float,
+    delay_s: float = DELAY_S,
+    loss: float = LOSS,
+    *,
+    telemetry_to_the_end: bool = True,
+) -> Survived:
+    """Calm, blackout, calm, silence upward, calm, a NAT that forgets, calm; then until the hub has all.
+
+    What the NAT forgets holds telemetry, which is missed after half a minute, or only alerts.
+    """
     folder.mkdir()
     marks: list[tuple[str, int, int, int]] = []  # name, begin and end of trouble, end of the calm after it
     began = time.monotonic()
-    with LinkEmulator(RATE_BPS, DELAY_S, DEPTH, loss=LOSS, seed=3, tcp=TCP) as link:
+    with LinkEmulator(RATE_BPS, delay_s, DEPTH, loss=loss, seed=3, tcp=TCP) as link:
         hub = Hub(folder / "hub", link.far, link.far_address)
         hub.enrol(folder / "box", content.BOX)
         hub.start()
@@ -86,15 +98,19 @@ def survive(folder: Path, calm_s: float, blackout_s: float, drain_within_s: floa
             box("connect")
             box("stream", per_s=_STREAM_S, lane=int(Lane.TELEMETRY))
             box("alerts", every_s=_ALERT_EVERY_S)
-            time.sleep(_CALM_S)
-            trouble("5 % loss, 300 ms", lambda: None, lambda: None, 0.0)
+            time.sleep(min(calm_s, _CALM_S))
+            trouble(f"{loss:.0%} loss, {delay_s * 1e3:.0f} ms", lambda: None, lambda: None, 0.0)
             trouble("blackout", link.link_loss, lambda: link.link_loss(False), blackout_s)
             up_only = lambda lost: link.link_loss(lost, only="up")  # noqa: E731
             trouble("silence upward only", lambda: up_only(True), lambda: up_only(False), blackout_s)
+            if not telemetry_to_the_end:
+                box("quiet")
+                _drained(box)
+                box("alerts", every_s=_ALERT_EVERY_S)
             trouble("NAT forgot", link.forget, lambda: None, 0.0)
             box("quiet")
             say("bad link: what is left")
-            status = _drained(box, drain_within_s)
+            status = _drained(box)
             box("report", path=str(folder / "report.json"))
         finally:
             box.close()
@@ -111,7 +127,14 @@ def survive(folder: Path, calm_s: float, blackout_s: float, drain_within_s: floa
     reconnects: Counter[str] = Counter()
     for role, connection in status["uplink"].items():
         for reason, count in connection["counters"].items():
-            if reason in {"silent", "disconnected", "unreachable", "handshake", "socket_errors"}:
+            if reason in {
+                "silent",
+                "alert_unacked",
+                "disconnected",
+                "unreachable",
+                "handshake",
+                "socket_errors",
+            }:
                 reconnects[f"{role} {reason}"] += count
     return Survived(missing, twice, records, time.monotonic() - began, episodes, dict(reconnects))
 
@@ -138,8 +161,8 @@ def compare(hub: Hub, lanes: list[dict[str, Any]], status: dict[str, Any]) -> tu
     return missing, twice, total
 
 
-def _drained(box: Box, within_s: float) -> dict[str, Any]:
-    end = time.monotonic() + within_s
+def _drained(box: Box) -> dict[str, Any]:
+    end = time.monotonic() + _DRAIN_WITHIN_S
     while True:
         status = box("status")
         if all(made == acked for made, acked in status["lanes"]) or time.monotonic() > end:

@@ -25,7 +25,7 @@ from gateway.process import die_with_parent
 from gateway.reading import Lane
 from gateway.records import BATCH_MAX, Item, Source, pack_batch
 from gateway.segment import Payload
-from gateway.spool import Spool
+from gateway.spool import Kept, Spool
 from gateway.uplink import Uplink
 from gateway_hil.netns import Namespace
 
@@ -59,7 +59,8 @@ class _BoxProcess:
         self._plans = content.sensors()
         clock = SystemClock()
         table = content.id_of(self._plans)
-        self._spool = Spool(state / "spool", SpoolPlan(), table, clock, lambda kept: self._uplink.wake())
+        self._spool = Spool(state / "spool", SpoolPlan(), table, clock, self._on_kept)
+        self._kept: dict[int, list[tuple[int, int]]] = {lane: [] for lane in Lane}
         self._logs = tuple(AckWatch(log) for log in self._spool.logs)
         logs: Any = self._logs
         self._uplink = Uplink(state, logs, self._spool.epoch, {table: content.table(self._plans)}, clock)
@@ -148,8 +149,11 @@ class _BoxProcess:
         }
 
     def report(self, path: str) -> dict[str, Any]:
-        """Everything noted so far, into a file: by lane the appends and the acks."""
-        lanes = [{"appended": self._appended[lane], "acks": self._logs[lane].acks} for lane in Lane]
+        """Everything noted so far, into a file: by lane the appends, the commits, the acks."""
+        lanes = [
+            {"appended": self._appended[lane], "acks": self._logs[lane].acks, "kept": self._kept[lane]}
+            for lane in Lane
+        ]
         Path(path).write_text(json.dumps(lanes), encoding="utf-8")
         return {}
 
@@ -163,6 +167,10 @@ class _BoxProcess:
         self._uplink.close()
         self._spool.close()
         return {}
+
+    def _on_kept(self, kept: Kept) -> None:
+        self._kept[kept.lane].append((time.monotonic_ns(), kept.first_seq + kept.count - 1))
+        self._uplink.wake()
 
     def _one_alert(self) -> list[Item]:
         return [content.alert(self._plans, time.monotonic_ns(), self._chance)]
@@ -200,7 +208,7 @@ def _batch_of(items: Any, per_frame: int) -> list[Item]:
 class Box(Remote):
     """Runs such a process."""
 
-    def __init__(self, network: Namespace | None, state: Path, log: Path) -> None:
+    def __init__(self, network: Namespace, state: Path, log: Path) -> None:
         super().__init__("benchmarks.uplink.box", str(state), log=log, network=network)
 
 

@@ -92,13 +92,13 @@ def readings(plans: tuple[SensorPlan, ...], seed: int, start_ns: int, per_s: flo
     """The pole's telemetry in order of time, without end; `per_s`: at that rate instead of its own."""
     chance = random.Random(seed)
     speed = per_s / RECORDS_A_SECOND if per_s else 1.0
-    due = [(start_ns + int(chance.random() * SECOND), index) for index in range(len(plans))]
+    periods_ns = [SECOND / (rate * speed) for _, _, rate, _ in _POLE]
+    due = [(start_ns + int(chance.random() * period), index) for index, period in enumerate(periods_ns)]
     walks = [dict.fromkeys(courses, 0.0) for *_, courses in _POLE]
     while True:
         t_ns, index = min(due)
         _, _, rate, courses = _POLE[index]
-        period_ns = SECOND / (rate * speed)
-        due[index] = (t_ns + int(period_ns * chance.uniform(0.98, 1.02)), index)
+        due[index] = (t_ns + int(periods_ns[index] * chance.uniform(0.98, 1.02)), index)
         values = {}
         for name, course in courses.items():
             walk = walks[index][name]

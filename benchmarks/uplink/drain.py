@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from benchmarks.uplink import content
 from benchmarks.uplink.box import Box
-from benchmarks.uplink.figures import Latency, latency, until_ack, until_receipt
+from benchmarks.uplink.figures import Latency, latency, until_receipt, until_said
 from benchmarks.uplink.hub import Hub
 from benchmarks.uplink.peers import Peer
 from benchmarks.uplink.watch import LinkWatch, Look
@@ -36,6 +36,7 @@ class Drained:
     receipt: Latency
     receipt_with_start: Latency
     ack: Latency
+    kept: Latency  # of the receipt, the part until it was on the box's disk
     records_s: float
     octets_a_record: float
     queue_ms: Latency
@@ -79,6 +80,7 @@ def drain_peer(name: str, seconds: float, pack: int = 0) -> Drained:
         receipt=latency(steady, never),
         receipt_with_start=latency([took for _, took in receipts], never),
         ack=latency([]),
+        kept=latency([]),
         records_s=drained / (end_ns - start_ns) * 1e9,
         octets_a_record=watch.carried(start_ns, end_ns) / max(1, drained),
         queue_ms=latency([x.queued * 8e9 / RATE_BPS for x in watch.looks if start_ns <= x.t_ns <= end_ns]),
@@ -126,9 +128,10 @@ def drain(folder: Path, name: str, seconds: float, per_frame: int = 0, tcp: str 
     alerts = lanes[Lane.ALERT]
     receipts, never = until_receipt(alerts["appended"], hub.rows(Lane.ALERT))
     steady = [took for t_ns, took in receipts if start_ns <= t_ns <= end_ns]
-    acks = [
-        took for t_ns, took in until_ack(alerts["appended"], alerts["acks"]) if start_ns <= t_ns <= end_ns
-    ]
+    acks, kept = (
+        [took for t_ns, took in until_said(alerts["appended"], alerts[what]) if start_ns <= t_ns <= end_ns]
+        for what in ("acks", "kept")
+    )
     drained = acked - before["lanes"][Lane.TELEMETRY][1]
     span_s = (end_ns - start_ns) / 1e9
     queue_ns = [x.queued * 8e9 / RATE_BPS for x in watch.looks if start_ns <= x.t_ns <= end_ns]
@@ -139,6 +142,7 @@ def drain(folder: Path, name: str, seconds: float, per_frame: int = 0, tcp: str 
         receipt=latency(steady, never),
         receipt_with_start=latency([took for _, took in receipts], never),
         ack=latency(acks),
+        kept=latency(kept),
         records_s=drained / span_s,
         octets_a_record=watch.carried(start_ns, end_ns) / max(1, drained),
         box_cpu=(after["cpu_s"] - before["cpu_s"]) / span_s,

@@ -65,12 +65,15 @@ def until_receipt(appended: list[list[int]], rows: list[Any]) -> tuple[list[tupl
     return found, len(appended) - len(found)
 
 
-def until_ack(appended: list[list[int]], acks: list[list[int]]) -> list[tuple[int, int]]:
-    """(append in ns of CLOCK_MONOTONIC, ns from append to the hub's ack) by record that was acked."""
-    upto = [seq for _, seq in acks]
+def until_said(appended: list[list[int]], said: list[list[int]]) -> list[tuple[int, int]]:
+    """(append in ns of CLOCK_MONOTONIC, ns from append) by record that was kept or acked.
+
+    `said` is when the spool or the hub said so, and up to which record.
+    """
+    upto = [seq for _, seq in said]
     found = []
     for seq, (mono, _) in enumerate(appended, 1):
         at = bisect_left(upto, seq)
-        if at < len(acks):
-            found.append((mono, acks[at][0] - mono))
+        if at < len(said):
+            found.append((mono, said[at][0] - mono))
     return found

@@ -29,8 +29,8 @@ _READY_S: Final = 60.0
 class Hub:
     """A hub process that can be killed and started again."""
 
-    def __init__(self, folder: Path, network: Namespace | None, host: str, port: int = PORT) -> None:
-        bind = f"tcp://{host}:{port}"
+    def __init__(self, folder: Path, network: Namespace, host: str) -> None:
+        bind = f"tcp://{host}:{PORT}"
         self.folder: HubFolder = (
             open_folder(folder) if (folder / "hub.json").exists() else create(folder, bind, None, "bench")
         )
@@ -76,7 +76,7 @@ class Hub:
         words += ["--ready-fd", str(theirs)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._network.command(*words) if self._network else words,
+                self._network.command(*words),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(theirs,), env=child_environment(),
             )  # fmt: skip
         os.close(theirs)

@@ -94,7 +94,7 @@ def speeds(folder: Path, size: int, pack_s: float) -> list[Speed]:
     """Drain `size` bytes of backlog on loopback and over a long, fast link."""
     folder.mkdir()
     say("drain speed on loopback")
-    near = Namespace(here=True)
+    near = Namespace()
     try:
         found = [_speed(folder / "loopback", "loopback", (near, near, "127.0.0.1"), size, pack_s)]
     finally:

@@ -13,17 +13,17 @@ from gateway_hil.netns import Namespace
 
 
 class Remote:
-    """Runs `python -m MODULE WORDS`, in a network of its own or in ours. It ends with this process.
+    """Runs `python -m MODULE WORDS` in a network. It ends with this process.
 
     Calling it calls the method of that name there; the answer is a dict. Raises RuntimeError with its log if
     it has ended.
     """
 
-    def __init__(self, module: str, *words: str, log: Path, network: Namespace | None = None) -> None:
+    def __init__(self, module: str, *words: str, log: Path, network: Namespace) -> None:
         command = [sys.executable, "-P", "-m", module, *words]
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
-                network.command(*command) if network else command,
+                network.command(*command),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
                 env=child_environment() | {"PYTHONPATH": os.pathsep.join(sys.path)},
             )  # fmt: skip

@@ -10,15 +10,16 @@ from benchmarks.uplink.storm import Storm
 def show_drains(runs: list[Drained]) -> None:
     """Print what draining a backlog with alerts in between looked like."""
     head = (
-        "drain with alerts", "link used", "records/s", "B/record", "alert → hub ms", "→ ack ms", "queue ms",
-        "CPU box + hub",
+        "drain with alerts", "link used", "records/s", "B/record", "alert → hub ms", "of it disk", "→ ack ms",
+        "queue ms", "CPU box + hub",
     )  # fmt: skip
     rows = []
     for run in runs:
         cpu = "–" if run.box_cpu is None or run.hub_cpu is None else f"{run.box_cpu:.1%} + {run.hub_cpu:.1%}"
         rows.append((
             run.name, f"{run.share:.1%}", figure(run.records_s), f"{run.octets_a_record:.1f}",
-            run.receipt.text(), run.ack.text() if run.ack.count else "–", run.queue_ms.text(), cpu,
+            run.receipt.text(), run.kept.text() if run.kept.count else "–",
+            run.ack.text() if run.ack.count else "–", run.queue_ms.text(), cpu,
         ))  # fmt: skip
     print(table(head, rows))
     print("ms: p50 / p99 / longest. B/record: all bytes on the wire. Receipt is before the commit.")

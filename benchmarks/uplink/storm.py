@@ -18,12 +18,11 @@ from benchmarks.uplink.hub import Hub
 from benchmarks.uplink.remote import Remote
 from gateway.reading import Lane
 from gateway.records import unpack_batch
+from gateway_hil.netns import Namespace
 
 PROCESSES: Final = 4
 BACK_MAX_S: Final = 60.0
-_PORT: Final = 7721
 _PRODUCE_EVERY_S: Final = 5.0  # each box
-_CALM_S: Final = 5.0
 _FILES_A_BOX: Final = 64
 
 
@@ -51,13 +50,14 @@ class Storm:
         return asdict(self)
 
 
-def storm(folder: Path, boxes: int, down_s: float) -> Storm:
-    """One storm on loopback: the hub is away for `down_s`."""
+def storm(folder: Path, boxes: int, down_s: float, calm_s: float = 5.0) -> Storm:
+    """One storm on a loopback of its own: the hub is away for `down_s`."""
     folder.mkdir()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = min(hard, max(soft, boxes * _FILES_A_BOX))
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    hub = Hub(folder / "hub", None, "127.0.0.1", _PORT)
+    network = Namespace()
+    hub = Hub(folder / "hub", network, "127.0.0.1")
     say(f"storm: enrolling {boxes} boxes")
     hub.enrol_all({name_of(n): folder / name_of(n) for n in range(boxes)})
     hub.start()
@@ -66,7 +66,9 @@ def storm(folder: Path, boxes: int, down_s: float) -> Storm:
         per = -(-boxes // PROCESSES)
         for first in range(0, boxes, per):
             words = (str(folder), str(first), str(min(per, boxes - first)))
-            fleets.append(Remote("benchmarks.uplink.fleet", *words, log=folder / "fleet.log"))
+            fleets.append(
+                Remote("benchmarks.uplink.fleet", *words, log=folder / "fleet.log", network=network)
+            )
         for fleet in fleets:
             fleet("status")
         say("storm: all connect")
@@ -74,7 +76,7 @@ def storm(folder: Path, boxes: int, down_s: float) -> Storm:
         _all(fleets, "connect")
         _all(fleets, "produce", every_s=_PRODUCE_EVERY_S)
         first_up_s = (max(_until_up(fleets, boxes)) - began_ns) / 1e9
-        time.sleep(_CALM_S)
+        time.sleep(calm_s)
         say("storm: SIGKILL")
         hub.stop(signal.SIGKILL)
         time.sleep(down_s)
@@ -86,7 +88,7 @@ def storm(folder: Path, boxes: int, down_s: float) -> Storm:
         hub_cpu_s = hub.cpu_s - hub_cpu_s
         boxes_cpu_s = sum(s["cpu_s"] for s in _all(fleets, "status")) - sum(cpu)
         say("storm: all are back")
-        time.sleep(_CALM_S)
+        time.sleep(calm_s)
         _all(fleets, "quiet")
         end = time.monotonic() + BACK_MAX_S
         while sum(status["held"] for status in _all(fleets, "status")) and time.monotonic() < end:
@@ -97,6 +99,7 @@ def storm(folder: Path, boxes: int, down_s: float) -> Storm:
         for fleet in fleets:
             fleet.close()
         hub.stop()
+        network.close()
     missing, twice = _compare(hub, appended)
     return Storm(
         boxes=boxes,
