@@ -33,7 +33,7 @@ def spool(status: dict[str, Any]) -> Iterator[Finding]:
     yield from _lost(lanes)
     held = sum(lane["held"] for lane in lanes.values())
     ages = [lane["oldest_s"] for lane in lanes.values() if lane["oldest_s"] is not None]
-    waits = f"{held} records wait for the hub" + (f", the oldest for {_age(max(ages))}" if ages else "")
+    waits = f"records that wait for the hub: {held}" + (f", the oldest for {_age(max(ages))}" if ages else "")
     yield Finding("spool", "ok", f"{waits}{_commits(lanes)}{_wear(status['wear'])}")
 
 

@@ -275,7 +275,7 @@ def test_doctor_on_what_core_says_of_its_spool():
     wear = {"written_bytes": 1_234_567, "bytes_a_day": None}
     (finding,) = spool({"lanes": quiet, "wear": wear})
     assert finding == Finding(
-        "spool", "ok", "0 records wait for the hub; 1.23 MB were written since core started"
+        "spool", "ok", "records that wait for the hub: 0; 1.23 MB were written since core started"
     )
     troubled = quiet | {
         "alert": lane(refuses="/x/0: the disk refuses to write (I/O error); replace it; records wait"),
@@ -293,8 +293,8 @@ def test_doctor_on_what_core_says_of_its_spool():
     assert evicted.text == "telemetry: 7 records were given up for newer ones since core started"
     assert damaged.text == "telemetry: 3 records and 0 files were found damaged since core started"
     assert sums.text == (
-        "12 records wait for the hub, the oldest for 2 days; a commit takes 4.2 ms, one in a hundred 90 ms; "
-        "the disk is written 0.36 GB a day"
+        "records that wait for the hub: 12, the oldest for 2 days; a commit takes 4.2 ms, "
+        "one in a hundred 90 ms; the disk is written 0.36 GB a day"
     )
 
 

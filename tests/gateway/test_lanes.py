@@ -1,8 +1,10 @@
 """Who gives up what on a disk that is too small: quotas, floors, the reserve, and every loss declared."""
 
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgpack
@@ -245,6 +247,44 @@ def test_another_disk_in_place_of_this_one_is_noticed(lanes: Lanes, tmp_path: Pa
     (tmp_path / "spool").mkdir()
     (tmp_path / "spool" / "lock").touch()
     assert lanes.moved()
+
+
+@pytest.mark.slow
+def test_four_threads_a_hub_and_others_on_one_small_disk(tmp_path: Path) -> None:
+    """Lanes take from each other while all of them append and the hub acks: each record once, or declared."""
+    disk = SmallDisk(12 * MIB)
+    lanes = open_lanes(tmp_path / "spool", disk)
+    received: list[Counter[int]] = [Counter() for _ in Lane]
+    ended = threading.Event()
+
+    def append(lane: Lane) -> None:
+        for _ in range(150):
+            commit(lanes, lane)
+
+    def deliver() -> None:
+        while not ended.is_set():
+            disk.others = (disk.others + MIB // 4) % (6 * MIB)
+            for log, got in zip(lanes.logs, received, strict=True):
+                for found in log.peek(log.acked, 4096):
+                    got.update(range(found.first_seq, found.last_seq + 1))
+                    log.ack(found.last_seq)
+            ended.wait(0.01)
+
+    with ThreadPoolExecutor() as pool:
+        hub = pool.submit(deliver)
+        for appending in [pool.submit(append, lane) for lane in Lane]:
+            appending.result(60)
+        ended.set()
+        hub.result(60)
+    for log, got in zip(lanes.logs, received, strict=True):
+        while log.held:
+            for found in log.peek(log.acked, 1 << 20):
+                got.update(range(found.first_seq, found.last_seq + 1))
+                log.ack(found.last_seq)
+        assert got == Counter(range(1, 150 * PAYLOADS * RECORDS + 1))
+    assert disk.used <= disk.capacity
+    assert sum(log.counters["records_evicted"] for log in lanes.logs) > 0
+    lanes.close()
 
 
 @given(st.binary(max_size=60))

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 from gateway.disk import Disk
@@ -14,10 +15,12 @@ class SmallDisk(Disk):
         self.capacity = capacity
         self.others = 0
         self._sizes: dict[Path, int] = {}
+        self._lock = threading.RLock()
 
     @property
     def used(self) -> int:
-        return sum(self._sizes.values())
+        with self._lock:
+            return sum(self._sizes.values())
 
     def free_bytes(self, path: Path) -> int:
         return max(0, self.capacity - self.others - self.used)
@@ -26,11 +29,12 @@ class SmallDisk(Disk):
         return self.capacity
 
     def create(self, path: Path, size: int) -> None:
-        if size > self.free_bytes(path):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with self._lock:
+            if size > self.free_bytes(path):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._sizes[path] = size
         path.write_bytes(b"")
         os.truncate(path, size)
-        self._sizes[path] = size
 
     def sync(self, fd: int) -> None:
         assert fd
@@ -40,8 +44,10 @@ class SmallDisk(Disk):
 
     def rename(self, old: Path, new: Path) -> None:
         super().rename(old, new)
-        self._sizes[new] = self._sizes.pop(old)
+        with self._lock:
+            self._sizes[new] = self._sizes.pop(old)
 
     def unlink(self, path: Path) -> None:
         super().unlink(path)
-        del self._sizes[path]
+        with self._lock:
+            del self._sizes[path]
