@@ -49,7 +49,8 @@ _STYLE: Final[dict[str, Any]] = {
 def panels(rows: int, columns: int, size: tuple[float, float], **more: Any) -> tuple[Any, Any]:
     """A figure of that many panels, `size` in inches, and its axes (matplotlib's subplots)."""
     plt.rcParams.update(_STYLE)
-    return plt.subplots(rows, columns, figsize=size, **more)
+    figure, axes = plt.subplots(rows, columns, figsize=size, **more)
+    return figure, axes
 
 
 def headline(figure: Any, title: str, subtitle: str) -> None:

@@ -61,8 +61,8 @@ def main() -> int:
     return report(told, found, as_json=arguments.json, more=more_ratios(stores, pairs))
 
 
-def append_against_raw(folder: Path, extent: Extent) -> dict[int, list[float]]:
-    """Ratios by records a commit, on the disk itself: a loop device would hide what we cost."""
+def append_against_raw(folder: Path, extent: Extent) -> dict[int, dict[str, Any]]:
+    """Ratios and CPU by records a commit, on the disk itself: a loop device would hide what we cost."""
     pairs = {}
     for group in extent.pair_groups:
         place = folder / f"pairs-{group}"
@@ -75,14 +75,14 @@ def append_against_raw(folder: Path, extent: Extent) -> dict[int, list[float]]:
             text=True,
         )
         pairs[group] = json.loads(done.stdout)
-        say(f"append against raw, {group} a commit: {statistics.median(pairs[group]):.2f}")
+        say(f"append against raw, {group} a commit: {statistics.median(pairs[group]['ratios']):.2f}")
     return pairs
 
 
 def show(
     stores: list[Figures],
     small: dict[int, dict[int, Life]],
-    pairs: dict[int, list[float]],
+    pairs: dict[int, dict[str, Any]],
     extent: Extent,
     reason: str,
 ) -> None:
@@ -101,7 +101,7 @@ def show(
 
 
 def plain(
-    stores: list[Figures], small: dict[int, dict[int, Life]], pairs: dict[int, list[float]], extent: Extent
+    stores: list[Figures], small: dict[int, dict[int, Life]], pairs: dict[int, dict[str, Any]], extent: Extent
 ) -> dict[str, Any]:
     """Everything as JSON wants it."""
     return {

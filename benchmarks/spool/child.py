@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class Served:
         self._folder = folder
         self._size = size
         self.group(group)
+        STORES[name].adapter()  # importing is not opening
         opening = Cost()
         with opening:
             self._store: Store = STORES[name].open(folder, size)
@@ -129,7 +131,7 @@ def main() -> None:
     """Open the store that the arguments name, then do what stdin says until it ends."""
     served = Served(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
     print(json.dumps(served.opened), flush=True)
-    orders = {
+    orders: dict[str, Callable[..., dict[str, Any]]] = {
         "group": served.group,
         "cycle": served.cycle,
         "append": served.append,

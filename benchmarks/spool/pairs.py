@@ -8,11 +8,10 @@ import itertools
 import json
 import os
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from benchmarks.spool.child import Cost
 from benchmarks.spool.stores.ours import Ours
 from benchmarks.spool.workload import SIZE, batches
 from gateway.segment import pack_commit
@@ -43,15 +42,8 @@ class Raw:
         os.close(self._fd)
 
 
-def seconds(work: Callable[[], None]) -> float:
-    """How long something took."""
-    before = time.perf_counter_ns()
-    work()
-    return (time.perf_counter_ns() - before) / 1e9
-
-
-def measure(folder: Path, group: int, pairs: int, commits: int) -> list[float]:
-    """Our speed as a share of raw's, one ratio a pair. Both sides work on recycled blocks.
+def measure(folder: Path, group: int, pairs: int, commits: int) -> dict[str, Any]:
+    """Our speed as a share of raw's, one ratio a pair, and the CPU of both. Both work on recycled blocks.
 
     What is timed of ours begins with batches, as raw begins with a padded commit: framing, checksums,
     padding, accounts and the change of segments are in it, the packing of records is not.
@@ -75,18 +67,24 @@ def measure(folder: Path, group: int, pairs: int, commits: int) -> list[float]:
         store.append(wide)
     store.drain(len(wide), 1 << 30)
     ratios = []
-    for number in range(pairs + 2):
+    sides = {ours: Cost(), physical: Cost()}
+    for number in range(pairs):
         mine = list(itertools.islice(turn, commits))
-        if number % 2:
-            us, limit = seconds(ours), seconds(physical)
-        else:
-            limit, us = seconds(physical), seconds(ours)
+        before = {side: cost.wall_s for side, cost in sides.items()}
+        for side in (ours, physical) if number % 2 else (physical, ours):
+            with sides[side]:
+                side()
+        took = {side: cost.wall_s - before[side] for side, cost in sides.items()}
+        ratios.append(took[physical] / took[ours])
         store.drain(group, commits * group)
-        if number >= 2:  # the first two warm both up
-            ratios.append(limit / us)
     store.close()
     raw.close()
-    return ratios
+    per_record = 1e6 / (pairs * commits * group)
+    return {
+        "ratios": ratios,
+        "ours_cpu_us": sides[ours].cpu_s * per_record,
+        "raw_cpu_us": sides[physical].cpu_s * per_record,
+    }
 
 
 if __name__ == "__main__":

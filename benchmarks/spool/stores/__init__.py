@@ -3,6 +3,7 @@ another environment.
 """
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -41,13 +42,17 @@ class Entry:
     peer: bool = False  # lives in .venv-peer
     slow: tuple[int, int] | None = None
 
+    def adapter(self) -> Callable[..., Store]:
+        """What makes it; imports all that it needs."""
+        module, _, name = self.maker.partition(":")
+        found: Callable[..., Store] = getattr(
+            importlib.import_module(f"benchmarks.spool.stores.{module}"), name
+        )
+        return found
+
     def open(self, folder: Path, size: int) -> Store:
         """Open or create it in `folder`, for records of `size` bytes."""
-        module, _, name = self.maker.partition(":")
-        made: Store = getattr(importlib.import_module(f"benchmarks.spool.stores.{module}"), name)(
-            folder, size, *self.options
-        )
-        return made
+        return self.adapter()(folder, size, *self.options)
 
 
 STORES: Final[dict[str, Entry]] = {

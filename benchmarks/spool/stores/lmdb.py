@@ -34,7 +34,7 @@ class Lmdb:
         """Read and delete from the front, a transaction a pack."""
         came = 0
         while came < limit:
-            found = []
+            found: list[bytes] = []
             with self._env.begin(write=True) as transaction:
                 cursor = transaction.cursor()
                 more = cursor.first()

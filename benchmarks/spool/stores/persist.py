@@ -33,7 +33,7 @@ class FileQueue:
 
     def first(self) -> bool:
         """Whether there is one; it has no way to look without taking."""
-        return self._queue.qsize() > 0
+        return bool(self._queue.qsize())
 
     def close(self) -> None:
         """Leave it; its files are closed with the process."""
