@@ -70,7 +70,8 @@ def test_the_kernel_is_the_one_that_this_bench_promises(guest: Bench, note: Call
 
 
 def test_the_guest_can_do_all_that_its_bench_promises(guest: Bench) -> None:
-    missing = PROMISED - guest.capabilities
+    # Debian's stock kernel is not loaded with device-mapper: what hangs on it needs virtual time, too.
+    missing = (PROMISED | ({Capability.DISK} if guest.name == "uml" else set())) - guest.capabilities
     assert not missing, "; ".join(guest.why_not(capability) for capability in sorted(missing))
 
 

@@ -8,6 +8,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ import pytest
 
 from gateway.clock import ClockSource
 from gateway.disk import Disk
+from gateway.lane import LaneLog
 from gateway.lanes import Lanes
 from gateway.plan import SpoolPlan
 from gateway.reading import Lane
@@ -42,6 +44,9 @@ class Story:
         self.tried: dict[tuple[int, int], Payload] = {}  # lane, number -> content
         self.kept = [0] * 4
         self.acked = [0] * 4
+        self.ends: list[list[int]] = [
+            [0] for _ in Lane
+        ]  # of batches: an ack may be of a whole one only, here
         self.facts: dict[str, tuple[list[int], list[int], list[int]]] = {}
 
     def perform(self, disk: FaultyDisk) -> None:
@@ -52,12 +57,14 @@ class Story:
             lane = self.chance.randrange(4)
             log = lanes.logs[lane]
             if self.chance.random() < 0.1:
-                self.acked[lane] = self.chance.randint(self.acked[lane], self.kept[lane])
+                ends = [last for last in self.ends[lane] if last >= self.acked[lane]]
+                self.acked[lane] = self.chance.choice(ends)
                 log.ack(self.acked[lane])
                 continue
             payload = self._batch(log.next_seq)
             self.tried[lane, log.next_seq] = payload
             self.kept[lane] = log.append([payload]) + payload.count - 1
+            self.ends[lane].append(self.kept[lane])
             if number % 8 == 7:
                 self.mark(disk, str(number), lanes)
         self.mark(disk, "end", lanes)
@@ -86,24 +93,28 @@ class Story:
         *_, before, after = state.log.marks_before(state.cut)
         kept, _, _ = self.facts.get(before, self.facts["end"])  # behind ours comes one of the kernel's
         _, acked, given_up = self.facts.get(after, self.facts["end"])
-        held = 0
-        lanes = Lanes(folder / "spool", PLAN, Disk(), SEGMENTS)
-        for lane, log in zip(Lane, lanes.logs, strict=True):
-            assert log.next_seq > kept[lane], f"lane {lane} goes on at {log.next_seq}, {kept[lane]} was kept"
-            seq = log.acked
-            assert seq <= acked[lane], f"lane {lane}: {seq} acked, the hub has {acked[lane]}"
-            while items := log.peek(seq, 1 << 20):
-                for item in items:
-                    assert item.first_seq == seq + 1
-                    seq = item.last_seq
-                    if isinstance(item, Lost):
-                        assert seq <= given_up[lane], f"lane {lane}: {item}, given up was {given_up[lane]}"
-                        continue
-                    tried = self.tried.get((lane, item.first_seq))
-                    assert tried == Payload(item.count, item.content), f"lane {lane}: {seq} is a phantom"
-                    held += item.count
-            assert log.append([Payload(1, b"next")]) == seq + 1
-        lanes.close()
+        with closing(Lanes(folder / "spool", PLAN, Disk(), SEGMENTS)) as lanes:
+            held = 0
+            for lane, log in zip(Lane, lanes.logs, strict=True):
+                assert log.next_seq > kept[lane], f"lane {lane} goes on at {log.next_seq}, kept: {kept[lane]}"
+                assert log.acked <= acked[lane], f"lane {lane}: {log.acked} acked, the hub has {acked[lane]}"
+                held += self._check_lane(lane, log, given_up[lane])
+                assert log.append([Payload(1, b"next")]) == log.next_seq - 1
+        return held
+
+    def _check_lane(self, lane: Lane, log: LaneLog, given_up: int) -> int:
+        held, seq = 0, log.acked
+        while items := log.peek(seq, 1 << 20):
+            for item in items:
+                assert item.first_seq == seq + 1, f"lane {lane}: after {seq} comes {item.first_seq}"
+                seq = item.last_seq
+                if isinstance(item, Lost):
+                    assert seq <= given_up, f"lane {lane}: {item}, given up was {given_up}"
+                    continue
+                tried = self.tried.get((lane, item.first_seq))
+                assert tried == Payload(item.count, item.content), f"lane {lane}: {seq} is a phantom"
+                held += item.count
+        assert seq == log.next_seq - 1, f"lane {lane} ends at {seq} and goes on at {log.next_seq}"
         return held
 
 

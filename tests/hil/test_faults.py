@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from inspect import signature
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
@@ -23,6 +24,7 @@ from gateway_hil.faults import (
     play,
     verbs_of,
 )
+from gateway_hil.guest.disk import FaultyDisk
 from gateway_hil.linkemulator import LinkEmulator
 
 
@@ -160,7 +162,9 @@ def test_a_verb_that_an_emulator_lacks_names_those_it_has() -> None:
         Sds011().clock_step(1)
     assert not hasattr(Sds011(), "no_such_thing")
     assert "clock_step" in verbs_of(Gnss())
-    assert set(verbs_of(RelayLamp())) == set(VERBS) - {"clock_step", "link_loss", "bounce"}
+    of_disks = {"disk_full", "read_only", "write_errors", "sync_errors", "bad_page", "gone"}
+    assert set(verbs_of(RelayLamp())) == set(VERBS) - {"clock_step", "link_loss", "bounce"} - of_disks
+    assert set(verbs_of(FaultyDisk(Path("/nowhere")))) == of_disks
 
 
 EMULATORS = {"gps": Gnss(), "dust": Sds011(), "lamp": RelayLamp()}
