@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -64,6 +65,7 @@ class Core:
         self._downlink = Downlink(plan, site, clock, deeds)
         self._link = LinkServer(plan.state / "run" / "core.sock", self._on_put, self._spool.kept_of)
         self._link.on_status = self.status
+        self._link.admits = partial(_goes_by, {port.number: port.fingerprint() for port in plan.ports})
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then commit what is waiting and close."""
@@ -174,17 +176,15 @@ class Core:
     async def _take_over(self, plan: Plan) -> None:
         """Put a new plan in the place of this one; end when no worker of a changed port is left.
 
-        What such a worker holds is numbered by the old plan and must be kept under it. So no worker is let
-        in from here on: one of the new plan waits for the next core.
+        What such a worker holds is numbered by the old plan and must be kept under it. One of the new plan is
+        let in by the next core.
         """
-        self._link.let_in(False)
         try:
             plan.save(self._plan.state / "plan.json")  # the supervisors watch it
         except OSError as error:
             say(
                 _log, logging.ERROR, f"the new plan cannot be written ({error.strerror}); the old one goes on"
             )
-            self._link.let_in(True)
             self._downlink.not_taken_over()
             return
         changed = {port.number for port in self._plan.ports if port not in plan.ports}
@@ -215,6 +215,11 @@ class Core:
         name = self._died.result() if self._died.done() else "uplink"
         if self._died.done() or not self._uplink.is_alive():
             raise SpoolError(f"the thread {name} died; core starts again")
+
+
+def _goes_by(fingerprints: Mapping[int, bytes], number: int, fingerprint: bytes) -> bool:
+    """Whether a worker goes by core's plan; who sends no fingerprint has no port."""
+    return not fingerprint or fingerprints.get(number) == fingerprint
 
 
 def _check_durable(state: Path) -> None:

@@ -2,10 +2,11 @@
 
 A worker numbers its records per lane, 1, 2, 3 ..., under an incarnation drawn when it starts. It
 holds each record until core says that it is on disk (*kept*), and sends again what was not kept
-when core comes back. Core drops what it already has, so nothing is stored twice.
+when core comes back. Core drops what it already has, so nothing is stored twice. A worker whose port's plan
+is not the one that core goes by is not let in until it is: a record means its sensor by number only.
 
 Messages are msgpack arrays, one a packet:
-    worker -> core   ["H", version, who, number, incarnation]      once, on connecting
+    worker -> core   ["H", version, who, number, incarnation, fingerprint of its port's plan or b""]
                      ["P", lane, first_n, [[t_ns, record], ...]]   records first_n, first_n + 1, ...
                      ["S"]                                         status, please (any local tool)
     core -> worker   ["W", {lane: n}]                              kept so far of this incarnation
@@ -52,8 +53,9 @@ def socket_path(path: Path) -> str:
 class LinkClient:
     """The worker's end. Lives in one event loop; `put` is called from that loop's thread."""
 
-    def __init__(self, path: Path, who: str, number: int) -> None:
+    def __init__(self, path: Path, who: str, number: int, fingerprint: bytes = b"") -> None:
         self._path = socket_path(path)
+        self._fingerprint = fingerprint
         self._who = who
         self._number = number
         self.incarnation = secrets.randbits(63)
@@ -110,8 +112,9 @@ class LinkClient:
             try:
                 await self._connect()
                 self._core.heals()
-                pause_s = 0.02
                 await self._lost.wait()
+                if self._welcomed:
+                    pause_s = 0.02
                 away_since = loop.time()
             except OSError:  # not listening yet, or not any more
                 if loop.time() - away_since > _QUIET_S:
@@ -127,7 +130,8 @@ class LinkClient:
         try:
             sock.setblocking(False)
             await asyncio.get_running_loop().sock_connect(sock, self._path)
-            sock.send(msgpack.packb(["H", VERSION, self._who, self._number, self.incarnation]))
+            hello = ["H", VERSION, self._who, self._number, self.incarnation, self._fingerprint]
+            sock.send(msgpack.packb(hello))
         except OSError:
             sock.close()
             raise

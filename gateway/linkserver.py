@@ -93,10 +93,13 @@ class Peer:
         try:
             letter, *fields = msgpack.unpackb(packet, max_array_len=1024, max_bin_len=RECORD_MAX)
             if letter == "H":
-                version, self.who, self.number, self.incarnation = fields
+                version, self.who, self.number, incarnation, *later = fields
                 if version != VERSION:
                     raise WireError("link_version", f"{version!r:.20}")
-                _number(self.incarnation)
+                if not self._server.admits(self.number, later[0] if later else b""):
+                    self._server.refuse(self)
+                    return
+                self.incarnation = _number(incarnation)
                 self._tell(["W", self._server.kept_of(self.incarnation)])
                 self._server.by_incarnation[self.incarnation] = self
                 return
@@ -166,10 +169,11 @@ class LinkServer:
         self.on_put = on_put
         self.kept_of = kept_of
         self.on_status: Callable[[], dict[str, Any]] = dict
+        self.admits: Callable[[int, bytes], bool] = lambda number, fingerprint: True  # asked at each Hello
+        self._refused: set[tuple[str, int]] = set()  # said once
         self.counters: Counter[str] = Counter()
         self.by_incarnation: dict[int, Peer] = {}
         self._peers: set[Peer] = set()
-        self._lets_in = True
         self._dropped = asyncio.Event()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
@@ -184,16 +188,8 @@ class LinkServer:
         self._listen()
 
     def _listen(self) -> None:
-        if self._lets_in and self._listener.fileno() >= 0:
+        if self._listener.fileno() >= 0:
             asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
-
-    def let_in(self, allowed: bool) -> None:
-        """Take new connections, or have them wait; those that stand stay."""
-        self._lets_in = allowed
-        if allowed:
-            self._listen()
-        else:
-            asyncio.get_running_loop().remove_reader(self._listener.fileno())
 
     async def gone(self, who: str, numbers: Container[int], within_s: float) -> None:
         """Wait until none of these peers is connected, but no longer than so many seconds."""
@@ -230,6 +226,15 @@ class LinkServer:
         peer = Peer(sock, self)
         self._peers.add(peer)
         asyncio.get_running_loop().add_reader(sock.fileno(), peer.read)
+
+    def refuse(self, peer: Peer) -> None:
+        """Let a peer go that goes by another plan; it comes again and again, until core goes by it, too."""
+        self.counters["link_other_plan"] += 1
+        if (peer.who, peer.number) not in self._refused:
+            self._refused.add((peer.who, peer.number))
+            text = f"{peer.who} {peer.number} goes by another plan than core, and waits"
+            say(_log, logging.INFO, text, who=peer.who, number=peer.number)
+        self.drop(peer)
 
     def drop(self, peer: Peer) -> None:
         """Forget a peer that went away."""

@@ -56,6 +56,10 @@ class PortPlan:
         """Which of the box's units serves it: cameras on a network have one of their own (decision 007)."""
         return "cameras" if self.url.startswith("rtsp:") else "sensors"
 
+    def fingerprint(self) -> bytes:
+        """First 8 bytes of the SHA-256 over it: who has the same means the same sensors by their numbers."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).digest()[:8]
+
 
 @dataclass(frozen=True, slots=True)
 class SpoolPlan:

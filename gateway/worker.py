@@ -56,7 +56,7 @@ class Worker:
         self._sensors = [Sensor(sensor) for sensor in port.sensors]
         self._by_key = _by_key(port.kind, self._sensors)
         self._port: Port = open_port(port, [sensor.driver for sensor in self._sensors])
-        self._link = LinkClient(run / "core.sock", "worker", port.number)
+        self._link = LinkClient(run / "core.sock", "worker", port.number, port.fingerprint())
         self._progress = Progress(run / f"port-{port.number}.progress", SystemClock().state().boot)
         self._bad = BadFrames(run / f"port-{port.number}.bad", port.sensors[0].driver)
         self._lost = Seldom()  # frames that the port says were lost

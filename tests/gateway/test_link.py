@@ -75,6 +75,34 @@ def test_records_arrive_numbered_and_are_forgotten_when_kept(tmp_path: Path) -> 
     asyncio.run(scene())
 
 
+def test_a_worker_of_another_plan_is_not_let_in_until_core_goes_by_it_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene() -> None:
+        core, plans = Core(tmp_path / "core.sock"), {3: b"old plan"}
+        core.server.admits = lambda number, fingerprint: plans[number] == fingerprint
+        client = LinkClient(tmp_path / "core.sock", "worker", 3, b"new plan")
+        link = asyncio.create_task(client.run())
+        client.put(Lane.ALERT, 5, record("shot"))
+        began = asyncio.get_running_loop().time()
+        assert not await client.flush(0.6)
+        tries = core.server.counters["link_other_plan"]
+        assert 3 < tries < 10, "each pause is longer than the one before"
+        assert core.stored == []
+        plans[3] = b"new plan"
+        assert await client.flush(5)
+        assert asyncio.get_running_loop().time() - began < 2
+        assert core.stored == [(0, 1, record("shot"))]
+        link.cancel()
+        core.server.close()
+
+    caplog.set_level("INFO")
+    asyncio.run(scene())
+    assert [m for m in caplog.messages if "another plan" in m] == [
+        "worker 3 goes by another plan than core, and waits"
+    ]
+
+
 def test_what_was_not_kept_is_sent_again_to_the_next_core(tmp_path: Path) -> None:
     async def scene() -> None:
         first = Core(tmp_path / "core.sock")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from stand_in import Core, one_port, sensor_plan
 
 from gateway.childprocess import ChildProcess
 from gateway.plan import Plan
+from gateway.planwatch import PlanWatch
 from gateway.reading import Kind
 from gateway.restart import Deaths, RestartPolicy
 from gateway.supervisor import Supervisor, WorkerCommand
@@ -106,6 +108,47 @@ async def test_a_worker_that_dies_too_often_is_parked_and_core_is_told(plan: Pla
     ]
     assert records[0]["who"] == ("supervisor", 255)
     assert core.of(Kind.HEALTH) == core.records
+
+
+@in_loop
+async def test_a_new_plan_stops_and_starts_only_what_changed_and_one_port_has_one_worker(plan: Plan) -> None:
+    log = plan.state / "log"
+    [first] = plan.ports
+    second, third = (replace(first, number=n, url=f"ble:hci{n}") for n in (1, 2))
+    plan = replace(plan, ports=(first, second))
+    script = f"trap 'sleep 0.1; echo $2 ends >> {log}; exit' TERM; echo $2 begins >> {log}; {LIVES}"
+    async with supervising(plan, shell(script)) as supervisor:
+        await until(lambda: log.exists() and len(log.read_text().splitlines()) == 2)
+        [kept, _] = supervisor.keepers
+        changed = replace(second, sensors=second.sensors[:1])
+        await supervisor.take_over(replace(plan, ports=(first, changed, third)))
+        await until(lambda: len(log.read_text().splitlines()) == 5)
+        assert log.read_text().splitlines()[2] == "1 ends"
+        assert sorted(log.read_text().splitlines()[3:]) == ["1 begins", "2 begins"]
+        assert [keeper.port for keeper in supervisor.keepers] == [first, changed, third]
+        assert supervisor.keepers[0] is kept
+        await supervisor.take_over(replace(plan, ports=()))
+        assert sorted(log.read_text().splitlines()[5:]) == ["0 ends", "1 ends", "2 ends"]
+
+
+@in_loop
+async def test_a_new_plan_file_is_taken_over_and_a_damaged_one_is_not(
+    plan: Plan, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, plans = plan.state / "plan.json", list[Plan]()
+
+    async def take_over(new: Plan) -> None:
+        plans.append(new)
+
+    plan.save(path)
+    with PlanWatch(path, take_over):
+        (plan.state / "other.json").write_text("{}")
+        path.write_text("{")
+        await until(lambda: "the plan at" in caplog.text)
+        replace(plan, ports=()).save(path)
+        await until(lambda: plans)
+    assert plans == [replace(plan, ports=())]
+    assert "the old plan goes on" in caplog.text
 
 
 @in_loop
