@@ -39,6 +39,7 @@ from gateway.wire import (
 
 WELCOME_WITHIN_S: Final = 10.0
 DEAD_AFTER_BEATS: Final = 3
+HEARTBEAT_S: Final = (0.1, 600.0)  # whatever the hub wishes: no flood of pings, no trust for days
 ACK_WITHIN_S: Final = 30.0  # a hub that says nothing for so long while something is under way is not there
 _EARLY: Final = 0.75  # of a heartbeat: who is awake after it pings now, so that two pings make one wake-up
 _COMMANDS_MAX: Final = 16  # waiting to be taken; a hub sends again what has no result
@@ -107,6 +108,10 @@ class Session:
         self._parcel: _Parcel | None = None  # offered, not taken
         self._packs_to = 0.6  # part of its size that a bundle packs to, about
 
+    def connected(self) -> None:
+        """The transport is up: from now on the hub is waited for."""
+        self._opened_ns = self._clock.mono_ns()
+
     def hello(self) -> Hello:
         """The first message, to be sent when the transport is up."""
         lanes = {int(lane): (self._logs[lane].first_held, self._logs[lane].next_seq) for lane in self._lanes}
@@ -149,7 +154,7 @@ class Session:
         self._session = welcome.session
         self.protocol = welcome.protocol
         self.window = Window(welcome.credit)
-        self._heartbeat_ns = int(welcome.heartbeat_s * 1e9)
+        self._heartbeat_ns = int(max(HEARTBEAT_S[0], min(welcome.heartbeat_s, HEARTBEAT_S[1])) * 1e9)
         for wanted in welcome.wanted:
             if wanted in self._tables:
                 self._replies.append(Table(self._session, self._tables[wanted]))

@@ -32,7 +32,8 @@ from gateway.session import Refused, Session
 from gateway.waking import LOOK_S, Waker
 from gateway.wire import MESSAGE_MAX, Command, pack_message, unpack_message
 
-_BACKOFF_S: Final = (0.2, 40.0)  # first and longest pause between two tries; jitter of half is added
+_BACKOFF_S: Final = (0.2, 30.0)  # first and longest pause between two tries; jitter of half is added
+_CONNECT_MS: Final = 4000  # TCP itself would wait for longer and longer between two SYNs
 _URGENT_S: Final = 3.0  # the longest pause while an alert waits
 _NETWORK_S: Final = (0.3, 5.0)  # a changed network is tried after the first, not sooner than the second again
 _TURN: Final = {"U": 64, "B": 4}  # messages each way before the other connection gets its turn
@@ -254,6 +255,7 @@ class _Connection:
         socket.setsockopt(zmq.IMMEDIATE, 1)  # never queue for a hub that is not there
         socket.setsockopt(zmq.SNDHWM, 256)
         socket.setsockopt(zmq.MAXMSGSIZE, MESSAGE_MAX)
+        socket.setsockopt(zmq.CONNECT_TIMEOUT, _CONNECT_MS)
         socket.setsockopt(zmq.HANDSHAKE_IVL, 10_000)
         socket.setsockopt(zmq.RECONNECT_IVL, -1)  # this supervisor reconnects, with a fresh socket
         socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
@@ -281,6 +283,8 @@ class _Connection:
                 return
             if what == zmq.EVENT_CONNECTED:
                 self._reached = True
+                if self._session is not None:
+                    self._session.connected()
             elif what == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._shaken = True
                 self._say_hello()

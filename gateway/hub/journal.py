@@ -20,6 +20,9 @@ from gateway.reading import Lane
 
 COMMIT_AFTER_S: Final = 0.02
 COMMIT_AFTER_BYTES: Final = 65536
+COMMIT_AT_BYTES: Final = (
+    524288  # without reading on what has come already: a flood shares commits, not memory
+)
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS journal (
     id INTEGER PRIMARY KEY AUTOINCREMENT, box TEXT NOT NULL, epoch BLOB NOT NULL, lane INTEGER NOT NULL,
@@ -132,6 +135,11 @@ class Journal:
         if self._urgent or self._pending_bytes >= COMMIT_AFTER_BYTES:
             return 0.0
         return max(0.0, self._pending_since + COMMIT_AFTER_S - now)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether to commit before anything more is taken."""
+        return self._urgent or self._pending_bytes >= COMMIT_AT_BYTES
 
     def commit(self) -> int:
         """Put the pending rows on the disk; returns how many. Raises HubError, then none of them is."""

@@ -126,7 +126,7 @@ class Server:
                 self._bugs.caught(error, f"a message of {self._allow.live.get(peer.key)}")
                 text = "the hub failed on this message; its log says why"
                 self._send(self._sessions.refuse(peer, "bug", text, _RETRY_S))
-            if self._journal.due_in(time.monotonic()) == 0.0:
+            if self._journal.is_full:
                 return
 
     def _serve_one(self, peer: Peer, frames: list[zmq.Frame]) -> None:

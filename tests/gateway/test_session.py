@@ -196,6 +196,17 @@ def test_silence_is_noticed_and_idleness_pings(logs: list[LaneLog], clock: Virtu
         unwelcomed.check_alive()
 
 
+def test_a_hub_is_waited_for_from_when_it_is_reached(logs: list[LaneLog], clock: VirtualClock) -> None:
+    session = Session("B", logs, b"12345678", TABLES, clock)
+    clock.now_ns += 9 * 10**9
+    session.connected()
+    clock.now_ns += 9 * 10**9
+    session.check_alive()
+    clock.now_ns += 2 * 10**9
+    with pytest.raises(WireError, match="no welcome"):
+        session.check_alive()
+
+
 def test_a_session_says_when_it_is_due(logs: list[LaneLog], clock: VirtualClock) -> None:
     session = welcomed("B", logs, clock)
     opened = clock.now_ns

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.bundling import bundled
 from gateway.clock import SystemClock
 from gateway.disk import Disk
-from gateway.hub.journal import Journal, read_rows
+from gateway.hub.journal import COMMIT_AT_BYTES, Journal, read_rows
 from gateway.hub.lifetimes import Lifetimes
 from gateway.hub.rivals import SERIES
 from gateway.hub.sessions import Peer, Reply, Sessions
@@ -312,3 +312,20 @@ def test_boxes_that_come_and_go_leave_nothing_behind(journal: Journal) -> None:
     assert len(sessions._lifetimes._heap) < 100
     assert len(sessions._rivals._ended) <= 4096
     assert sessions.due(5.0) >= 5.0
+
+
+def test_a_flood_shares_a_commit_and_an_alert_ends_it(journal: Journal) -> None:
+    sessions = Sessions(journal)
+    session = welcome(sessions)
+    rows = 0
+    while not journal.is_full:
+        tell(sessions, Frame(session, 2, rows + 1, 1, bytes(30_000)))
+        rows += 1
+    assert COMMIT_AT_BYTES / 30_000 <= rows < COMMIT_AT_BYTES / 30_000 + 1
+    assert journal.due_in(0.0) == 0.0
+    journal.commit()
+    assert not journal.is_full
+    answer = hello(sessions, peer=Peer(b"urgent", "key-1"), role="U")
+    assert isinstance(answer, Welcome)
+    tell(sessions, Frame(answer.session, 0, 1, 1, batch(1, 1)), peer=Peer(b"urgent", "key-1"))
+    assert journal.is_full
