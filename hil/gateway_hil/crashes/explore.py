@@ -84,7 +84,7 @@ class Explorer:
         self._looked_at = run.disk.changes
         possible = unsynced(run.disk.root)
         faults = faults_possible(possible)
-        count = 1 if faults == (Fault.NONE,) else self.images
+        count = self.images if possible.files else max(1, self.images // 3)
         for number in range(count):
             if self.only is None or self.states == self.only:
                 draw = Random((self.story.seed << 24) + (self._operations << 4) + number)
@@ -112,7 +112,8 @@ class Explorer:
         self._trail += [line, *told(possible, outcome)] if self.only is not None else []
         disk = RecordingDisk(image(run.disk.root, possible, outcome), draw, capacity=run.disk.capacity)
         after = run.continued(disk)
-        if depth < DEPTH and draw.random() < self.again:
+        # A killed process alone proves little: what the next one took over must outlast a power cut too.
+        if depth < DEPTH and draw.random() < (0.9 if outcome.fault is Fault.PROCESS else self.again):
             self._cut_later(after, draw, depth)
         with determined(draw.getrandbits(40)):
             try:
@@ -136,6 +137,8 @@ class Explorer:
                 self._trail.append(f"then: {step.told()}")
             run.step(step)
         run.close()
+        if run.disk.before is not None:
+            run.disk.before("the end", "")
 
     def _cut_later(self, run: Run, draw: Random, depth: int) -> None:
         """Cut the power once more, before one of the next operations."""
@@ -143,7 +146,7 @@ class Explorer:
 
         def before(operation: str, path: str) -> None:
             nonlocal left
-            left -= 1
+            left = 0 if operation == "the end" and left > 0 else left - 1
             if left:
                 return
             where = "in the work after a recovery" if run.lanes is not None else "in a recovery"

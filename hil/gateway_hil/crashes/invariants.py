@@ -28,7 +28,6 @@ class Account:
     given_up: int = 0  # up to here records may be declared lost
     marks: dict[int, int] = field(default_factory=dict)  # of what was appended
     marks_tried: dict[int, int] = field(default_factory=dict)
-    damaged: bool = False  # stored pages rotted: losses are legal where they are declared
     uncounted: bool = False  # a page could not be read when records were given up
 
     def fork(self) -> "Account":
@@ -41,7 +40,6 @@ class Account:
             self.given_up,
             self.marks.copy(),
             self.marks_tried.copy(),
-            self.damaged,
             self.uncounted,
         )
 
@@ -53,7 +51,7 @@ class Account:
 
     def has_appended(self, first_seq: int, payloads: tuple[Payload, ...], marks: dict[int, int]) -> None:
         """It returned, or its commit was found after a cut. What was tried before cannot be there now."""
-        if first_seq != self.last_seq + 1 and not self.damaged:
+        if first_seq != self.last_seq + 1:
             raise Violation(f"append gave number {first_seq} after {self.last_seq}")
         if first_seq <= max(self.last_seq, self.hub_has):
             raise Violation(f"number {first_seq} was given out twice")
@@ -115,8 +113,6 @@ def check(log: LaneLog, account: Account) -> None:
 
 
 def _check_lost(lost: Lost, account: Account) -> None:
-    if account.damaged:
-        return
     count = lost.last_seq - lost.first_seq + 1
     if lost.reason != "evicted" or lost.last_seq > account.given_up:
         raise Violation(f"records {lost.first_seq}..{lost.last_seq} are lost ({lost.reason})")
@@ -130,7 +126,7 @@ def _check_new(new: Sequence[StoredFrame], account: Account, end: int) -> tuple[
     if not found:
         if end < account.last_seq:
             raise Violation(f"records {end + 1}..{account.last_seq} were kept and are gone")
-        if end > account.last_seq and not account.damaged:
+        if end > account.last_seq:
             raise Violation(f"records {account.last_seq + 1}..{end} are lost, and there never were any")
         return ()
     if found in account.tried:
@@ -142,7 +138,7 @@ def _check_new(new: Sequence[StoredFrame], account: Account, end: int) -> tuple[
 
 def _check_marks(log: LaneLog, account: Account, found: tuple[Payload, ...]) -> None:
     for incarnation, n in account.marks.items():
-        if log.marks.get(incarnation, 0) < n and not account.damaged:
+        if log.marks.get(incarnation, 0) < n:
             said = log.marks.get(incarnation, 0)
             raise Violation(f"the mark of incarnation {incarnation} is {said}, and {n} was kept")
     for incarnation, n in log.marks.items():

@@ -104,7 +104,7 @@ def draw_story(seed: int, length: int = 40) -> Story:
     draw = Random(seed)
     pages = draw.choice((4, 5, 5, 7, 9, 64))
     lanes = draw.sample(range(len(Lane)), draw.choice((1, 2, 4)))
-    faulty = draw.random() < 0.4
+    faulty = draw.random() < 0.5
     steps = [_draw_step(draw, pages, lanes, faulty) for _ in range(length)]
     return Story(seed, pages, tuple(steps))
 
@@ -189,14 +189,14 @@ class Run:
 
     def open(self) -> None:
         """Open the spool and hold it against the account."""
-        plan, sizes = plan_of(self.story)
         self.settled = False
         try:
-            self.lanes = Lanes(FOLDER, plan, self.disk, sizes)
+            self.open_damaged()
         except OSError:
             if not self.disk.failed:
                 raise
             return
+        assert self.lanes is not None
         if self.epoch is not None and self.lanes.epoch != self.epoch:
             raise Violation("the epoch changed")
         for lane, (log, account) in enumerate(zip(self.lanes.logs, self.accounts, strict=True)):
@@ -204,6 +204,11 @@ class Run:
                 check(log, account)
             except Violation as violation:
                 raise Violation(f"lane {lane}: {violation}") from None
+
+    def open_damaged(self) -> None:
+        """Open the spool, whatever there is of it."""
+        plan, sizes = plan_of(self.story)
+        self.lanes = Lanes(FOLDER, plan, self.disk, sizes)
 
     def settle(self) -> None:
         """The hub's Welcome. A box whose disk refuses to note it says Hello again later."""
