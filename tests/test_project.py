@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("gateway", "drivers", "models", "provisioning", "hil")
@@ -189,7 +190,7 @@ def test_the_locks_hold_what_the_project_asks_for(name: str, extras: tuple[str, 
     # Fails when pyproject.toml changed and nobody ran ./dev lock.
     found = pinned(name, python, "aarch64")
     for requirement in declared(python, *extras):
-        assert requirement.specifier.contains(found[requirement.name]), requirement
+        assert requirement.specifier.contains(found[canonicalize_name(requirement.name)]), requirement
 
 
 @pytest.mark.slow
