@@ -93,8 +93,8 @@ def drain_peer(name: str, seconds: float, pack: int = 0) -> Drained:
 
 
 def backlog_bytes(seconds: float) -> int:
-    """More than drains in that time, even if it is packed to a fifth."""
-    return int(RATE_BPS / 8 * seconds * 5)
+    """More than drains in that time, even packed to a third."""
+    return int(RATE_BPS / 8 * seconds * 3)
 
 
 def drain(folder: Path, name: str, seconds: float, per_frame: int = 0, tcp: str = TCP) -> Drained:

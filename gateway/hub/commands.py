@@ -99,11 +99,12 @@ def _run(arguments: argparse.Namespace) -> int:
     from gateway.hub.alarm import Alarm
     from gateway.hub.run import RunningHub
     from gateway.log import start_logging
-    from gateway.process import die_with_parent, tell_signals
+    from gateway.process import die_with_parent, open_many_files, tell_signals
 
     folder = _folder(arguments)
     start_logging("hub")
     die_with_parent()
+    open_many_files()
     stop = Alarm()
     tell_signals(stop.teller, signal.SIGTERM, signal.SIGINT)
     with RunningHub(folder) as hub:
