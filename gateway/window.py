@@ -28,7 +28,7 @@ from typing import Final
 TARGET_NS: Final = 20_000_000  # of queue that a message finds
 PIECE_NS: Final = 12_000_000  # of the link's time that one message should take
 PIECE: Final = (1024, 32768)  # bytes of one message, at the least and at the most
-FIRST: Final = 8192  # bytes under way before anything is known
+FIRST: Final = 4096  # bytes under way before anything is known
 _FORGET_NS: Final = 15_000_000_000  # the base is the least of this period and the one before
 _LONGER: Final = 1.2  # times what it was, the base is that of another route
 _FALL_MAX: Final = 0.75  # a round's delays may be those of one lost packet
@@ -191,7 +191,7 @@ class Window:
             self._doubling, self._dip_due = False, True
             self._set(self._aim())
         else:
-            self._set(min(self._wanted * _FIRST_RISE, max(FIRST, 2 * self._aim())))
+            self._set(min(self._wanted * _FIRST_RISE, max(FIRST, _FIRST_RISE * self._aim())))
 
     def _follow(self, queue_ns: float, now_ns: int) -> None:
         """Half way to where the queue should be the target."""
