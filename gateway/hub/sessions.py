@@ -240,7 +240,7 @@ class Sessions:
             self.counts["tables_not_wanted"] += len(wanted)
             wanted = set()
         session = Session(
-            number=secrets.randbelow(2**53) + 1,
+            number=secrets.randbelow(2**32 - 1) + 1,  # in every header: four bytes do
             peer=peer,
             box=box,
             role=hello.role,
