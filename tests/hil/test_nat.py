@@ -42,3 +42,4 @@ def test_what_was_forgotten_stays_out_and_new_connections_pass() -> None:
     assert nat.passes(b"\x60" + bytes(40))
     assert nat.forget() == 1
     assert not nat.passes(tcp(new, (HUB, 7711)))
+    assert not nat.passes(tcp(old, (HUB, 7711))), "forgotten is for ever"
