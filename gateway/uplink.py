@@ -102,8 +102,11 @@ class Uplink(threading.Thread):
         return all(connection.state == "up" for connection in self._connections)
 
     def status(self) -> dict[str, Any]:
-        """State and counters of both connections, by role."""
-        return {c.role: {"state": c.state, "counters": dict(c.counters)} for c in self._connections}
+        """State, counters and what is known of the way to the hub, of both connections, by role."""
+        return {
+            c.role: {"state": c.state, "counters": dict(c.counters), "way": c.way()}
+            for c in self._connections
+        }
 
     def _say_up(self) -> None:
         """Say once that both connections are welcome, at first and after each trouble."""
@@ -188,6 +191,15 @@ class _Connection:
     def is_open(self) -> bool:
         """Whether it has a socket, connected or not."""
         return self._socket is not None
+
+    def way(self) -> dict[str, float]:
+        """Version spoken, bytes that may be and that are under way, the least time taken lately in ms."""
+        session = self._session
+        if session is None or not session.welcomed:
+            return {}
+        window = session.window
+        known = {"protocol": session.protocol, "window": window.limit, "under_way": window.under_way}
+        return known | ({"ms": round(window.base_ns / 1e6, 1)} if math.isfinite(window.base_ns) else {})
 
     def due_s(self) -> float:
         """When `step` must be called even if nothing happens (CLOCK_MONOTONIC)."""

@@ -20,6 +20,7 @@ from gateway.plan import table_id
 from gateway.recover import LaneFormat
 from gateway.segment import Payload
 from gateway.uplink import Uplink
+from gateway.wire import PROTOCOLS
 
 
 class SickDisk(Disk):
@@ -77,6 +78,10 @@ def test_what_is_in_the_spool_gets_to_the_hub(hub: RunningHub, uplink: Uplink, l
     uplink.wake()
     assert soon(lambda: logs[2].acked == 2000 and logs[0].acked == 1)
     assert uplink.up
+    way = uplink.status()["B"]["way"]
+    assert way["protocol"] == PROTOCOLS[1]
+    assert way["under_way"] == 0
+    assert 0 < way["ms"] < 5000
 
 
 @pytest.mark.slow
