@@ -22,13 +22,17 @@ def settle(world: World) -> float:
             if role not in world.box.sessions:
                 world.connect(role)
         moved = _turn(world)
-        lines = [world.line_of(role) for role in "UB"]
-        both_know = all(line is not None and line.routing_id in world.hub.sessions for line in lines)
-        if world.box.all_acked() and both_know and not moved:
+        if world.box.all_acked() and all(_is_up(world, role) for role in "UB") and not moved:
             return world.now_s - began
         if not moved:
             _sleep(world)
     raise AssertionError("it never settles")
+
+
+def _is_up(world: World, role: str) -> bool:
+    """Whether a connection is there, and both ends know it."""
+    line = world.line_of(role)
+    return line is not None and line.carries and line.routing_id in world.hub.sessions
 
 
 def check_peace(world: World) -> None:
