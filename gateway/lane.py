@@ -20,7 +20,7 @@ from gateway.disk import PAGE, Disk
 from gateway.diskwords import FULL, why_refused
 from gateway.errors import SpoolError
 from gateway.losses import Losses
-from gateway.recover import LaneFormat, Segment, count_kinds, find_tail, living_frames, look
+from gateway.recover import RECORD_MIN, LaneFormat, Segment, count_kinds, find_tail, living_frames, look
 from gateway.room import Room
 from gateway.segment import (
     FRAME_HEAD,
@@ -92,7 +92,7 @@ class LaneLog:
             self.counters["segments_unreadable"] += 1
             if first_seq >= self.next_seq:
                 # Its numbers were given out, nobody knows how many: skip all that fit in a segment.
-                self.next_seq = first_seq + self._form.segment_bytes // FRAME_HEAD.size
+                self.next_seq = first_seq + self._form.segment_bytes // RECORD_MIN
                 self._spoilt = True
                 self._unreadable.append(path)  # its name tells the number until a newer segment does
             else:

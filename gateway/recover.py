@@ -18,6 +18,9 @@ from gateway.segment import SegmentHeader, StoredFrame, frames_in, read_header
 SEGMENT_NAME: Final = re.compile(r"([0-9]{20})\.seg")
 FREE_NAME: Final = re.compile(r"[0-9a-f]{16}\.free")
 
+_COMMIT_PAGES: Final = 64  # the most that a commit takes (gateway.lane)
+RECORD_MIN: Final = 4  # bytes; no record of a batch takes less
+
 ReadMarks = Callable[[bytes], Mapping[int, int]]
 CountKinds = Callable[[bytes], Mapping[int, int]]
 
@@ -171,7 +174,23 @@ def find_tail(disk: Disk, segment: Segment, read_marks: ReadMarks) -> Tail:
     else:
         tail.torn = bool(commit)
     tail.next_seq += segment.moved
+    bad_pages = _unreadable_pages(disk, segment, tail.end)
+    if bad_pages:
+        # Perhaps torn, perhaps kept and rotten since: its numbers are not given out again, but declared.
+        tail.next_seq += bad_pages * PAGE // RECORD_MIN
+        tail.torn = True
     return tail
+
+
+def _unreadable_pages(disk: Disk, segment: Segment, at: int) -> int:
+    """How many pages cannot be read where the next commit would be."""
+    bad = 0
+    for page in range(at, min(at + _COMMIT_PAGES * PAGE, segment.end), PAGE):
+        try:
+            disk.read(segment.fd, 1, page)
+        except OSError:
+            bad += 1
+    return bad
 
 
 def _is_whole(commit: Sequence[StoredFrame]) -> bool:

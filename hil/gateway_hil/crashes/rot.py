@@ -1,9 +1,9 @@
 """Pages that rot, a separate model: after a clean close any stored page may be garbage, or unreadable.
 
 What is promised then: the spool opens; what was on that page is lost, in its place, declared and
-counted; everything else is there. Two things cannot be told from a power cut by anyone, and are not
-promised: the newest commit of a lane, where nothing follows that would show that it was whole; and
-what was on a damaged newest segment's two headers.
+counted; everything else is there. One thing cannot be told from a torn commit by anyone, and is not
+declared: garbage in the newest commit of a lane, where nothing follows that would show that it had
+been whole.
 """
 
 from collections import Counter
@@ -23,6 +23,7 @@ from gateway_hil.crashes.story import FOLDER, Do, Run, Step, Story, determined, 
 
 _STATES: Final = 120  # of one story
 _LENGTH: Final = 24
+Pages = set[tuple[str, int]]  # file, page
 GARBAGE: Final = "a stored page rotted to garbage"
 UNREADABLE: Final = "a stored page cannot be read"
 
@@ -92,17 +93,19 @@ def _look_at(
     tally["states"] += 1
     files = _files_of(root)
     damaged: set[tuple[int, str, int]] = set()  # lane, file, page
+    silent: set[tuple[int, str, int]] = set()  # those of them that cannot be read
     for _ in range(draw.choice((1, 1, 2, 3))):
         lane, name, file = draw.choice(files)
         page = draw.randrange(len(file.view))
-        unreadable = draw.random() < 0.5
-        tally[UNREADABLE if unreadable else GARBAGE] += 1
-        if unreadable:
+        garbage = draw.random() < 0.5
+        tally[GARBAGE if garbage else UNREADABLE] += 1
+        if not garbage:
             file.unreadable.add(page)
+            silent.add((lane, name, page))
         else:
             file.view[page] = file.stable[page] = draw.randbytes(PAGE)
         damaged.add((lane, name, page))
-        trail.append(f"page {page} of {lane}/{name} {'cannot be read' if unreadable else 'is garbage'}")
+        trail.append(f"page {page} of {lane}/{name} {'is garbage' if garbage else 'cannot be read'}")
     after = run.continued(RecordingDisk(root, draw))
     if draw.random() < 0.3:
         tally["rotten, and the hub knows more than the disk"] += 1
@@ -113,8 +116,9 @@ def _look_at(
         assert after.lanes is not None
         for lane, (log, account) in enumerate(zip(after.lanes.logs, after.accounts, strict=True)):
             pages = {(name, page) for where, name, page in damaged if where == lane}
+            unreadable = {(name, page) for where, name, page in silent if where == lane}
             try:
-                _check(log, account, places[lane], pages, run.story.segment_pages - 1)
+                _check(log, account, places[lane], pages, unreadable, run.story.segment_pages - 1)
             except Violation as violation:
                 raise Violation(f"lane {lane}: {violation}") from None
         after.close()
@@ -162,7 +166,12 @@ def _files_of(root: Folder) -> list[tuple[int, str, File]]:
 
 
 def _check(
-    log: LaneLog, account: Account, places: dict[int, _Place], damaged: set[tuple[str, int]], last_page: int
+    log: LaneLog,
+    account: Account,
+    places: dict[int, _Place],
+    damaged: Pages,
+    unreadable: Pages,
+    last_page: int,
 ) -> None:
     """Only what was on damaged pages may be missing, and it must be declared."""
     items = everything_after(log, account.hub_has)
@@ -180,6 +189,11 @@ def _check(
             raise Violation(f"the batch at {seq} is gone, and its pages are sound")
         if seq not in declared and any(later > seq for later in there):
             raise Violation(f"the batch at {seq} is gone and not declared")
+    newest = min((seq for seq in account.frames if seq > max(there, default=0)), default=None)
+    if newest is not None and newest not in declared:
+        place = places[newest]
+        if any((place.segment, page) in unreadable for page in place.pages):
+            raise Violation(f"the batch at {newest} cannot be read and is not declared")
     if account.frames:
         first_seq = log.append([account.frames[max(account.frames)]])
         if first_seq <= max([account.hub_has, *there]):
