@@ -400,5 +400,5 @@ class Policy(RuleBasedStateMachine):
         self._temporary.cleanup()
 
 
-Policy.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Policy.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
 test_policy = pytest.mark.slow(Policy.TestCase)
