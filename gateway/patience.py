@@ -3,6 +3,7 @@
 from typing import Final
 
 ALERT_WITHIN_S: Final = (4.0, 30.0)  # at first, and when a new connection did not help again and again
+ALERT_UNACKED: Final = "alert_unacked"  # why it was given up, as counters name it
 
 
 class Patience:

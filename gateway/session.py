@@ -15,7 +15,7 @@ from gateway.bundling import FRAME_OVERHEAD, bundled
 from gateway.clock import Clock
 from gateway.errors import SpoolError, WireError
 from gateway.lane import LaneLog
-from gateway.patience import Patience
+from gateway.patience import ALERT_UNACKED, Patience
 from gateway.reading import Lane
 from gateway.segment import Lost, StoredFrame
 from gateway.window import Sent, Window
@@ -262,10 +262,14 @@ class Session:
         if alert_ns is not None and now_ns > alert_ns:
             within_s = self._patience.within_s
             self._patience.was_lost()
-            raise WireError("alert_unacked", f"no ack of an alert within {within_s:.0f} s")
+            raise WireError(ALERT_UNACKED, f"no ack of an alert within {within_s:.0f} s")
         if self.window.under_way:
             raise WireError("silent", f"no ack within {ACK_WITHIN_S:.0f} s")
         raise WireError("silent", f"nothing heard for {DEAD_AFTER_BEATS} heartbeats")
+
+    def waits_since_ns(self) -> int | None:
+        """Since when something is under way without a word from the hub; None if nothing is."""
+        return max(self._heard_ns, self._under_way_ns) if self.window.under_way else None
 
     def due_ns(self) -> int:
         """When `to_send` or `check_alive` will have something to say even if nothing happens."""
@@ -279,9 +283,9 @@ class Session:
         if not self.welcomed:
             return self._opened_ns + int(WELCOME_WITHIN_S * 1e9)
         dead_ns = self._heard_ns + DEAD_AFTER_BEATS * self._heartbeat_ns
-        if self.window.under_way:
-            waiting_ns = max(self._heard_ns, self._under_way_ns)
-            dead_ns = min(dead_ns, waiting_ns + int(ACK_WITHIN_S * 1e9))
+        waits_since_ns = self.waits_since_ns()
+        if waits_since_ns is not None:
+            dead_ns = min(dead_ns, waits_since_ns + int(ACK_WITHIN_S * 1e9))
         alert_ns = self._alert_dead_ns()
         return dead_ns if alert_ns is None else min(dead_ns, alert_ns)
 

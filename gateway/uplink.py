@@ -26,7 +26,7 @@ from gateway.errors import ConfigError, WireError
 from gateway.keys import enrolment_path, keys_path, read_box_keys, read_enrolment
 from gateway.lane import LaneLog
 from gateway.log import Condition, say
-from gateway.patience import Patience
+from gateway.patience import ALERT_UNACKED, ALERT_WITHIN_S, Patience
 from gateway.reading import Lane
 from gateway.session import Refused, Session
 from gateway.waking import LOOK_S, Waker
@@ -139,6 +139,8 @@ class Uplink(threading.Thread):
     ) -> None:
         urgent, bulk = self._connections
         urgent.step(context, poller, ready)
+        if urgent.state == ALERT_UNACKED:
+            bulk.give_up_if_silent(poller)  # what befell the one has probably befallen the other
         if urgent.state == "up" or bulk.is_open:
             bulk.step(context, poller, ready)
         else:
@@ -239,13 +241,20 @@ class _Connection:
             self._doubt(poller, error.reason, str(error), error.retry_s * random.uniform(1.0, 1.5))
         except WireError as error:
             self.counters[error.reason] += 1
-            self._doubt(poller, error.reason, str(error), 0.0 if error.reason == "alert_unacked" else None)
+            self._doubt(poller, error.reason, str(error), 0.0 if error.reason == ALERT_UNACKED else None)
         except zmq.ZMQError as error:
             self.counters["socket_errors"] += 1
             self._doubt(poller, "socket", str(error))
         except OSError as error:
             self.counters["disk_errors"] += 1
             self._doubt(poller, "disk", f"the spool cannot be read ({error.strerror}); check the disk")
+
+    def give_up_if_silent(self, poller: zmq.Poller) -> None:
+        """Begin anew if the hub owes an ack for so long that an alert's connection would be given up."""
+        since_ns = None if self._session is None else self._session.waits_since_ns()
+        if since_ns is not None and time.monotonic_ns() - since_ns >= ALERT_WITHIN_S[0] * 1e9:
+            self.counters["silent"] += 1
+            self._doubt(poller, "silent", "no ack, as on the urgent connection")
 
     def _files(self) -> tuple[int, ...]:
         """Changes when the box is enrolled, or its files are mended: then no pause is waited for."""

@@ -25,7 +25,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-TARGET_NS: Final = 20_000_000  # of queue that a message finds
+TARGET_NS: Final = 22_000_000  # of queue that a message finds
 PIECE_NS: Final = 12_000_000  # of the link's time that one message should take
 PIECE: Final = (1024, 32768)  # bytes of one message, at the least and at the most
 FIRST: Final = 4096  # bytes under way before anything is known

@@ -81,6 +81,22 @@ def test_an_alert_finds_a_dead_connection_within_seconds(
 
 
 @pytest.mark.slow
+def test_the_bulk_connection_is_given_up_with_it_if_the_hub_owes_an_ack(
+    uplink: Uplink, nat: ForgetfulNat, logs: list[LaneLog]
+) -> None:
+    assert soon(lambda: uplink.up)
+    nat.forget()
+    began = time.monotonic()
+    logs[2].append([Payload(10, batch(1, 10))])
+    uplink.wake()
+    assert soon(lambda: uplink.status()["B"]["way"]["under_way"] > 0)
+    logs[0].append([Payload(1, batch(1, 1))])
+    uplink.wake()
+    assert soon(lambda: logs[0].acked == 1 and logs[2].acked == 10)
+    assert time.monotonic() - began < 12.0, "not the 30 s of telemetry"
+
+
+@pytest.mark.slow
 def test_a_throttle_holds_bulk_back_and_alerts_not(uplink: Uplink, logs: list[LaneLog]) -> None:
     assert soon(lambda: uplink.up)
     uplink.throttle(4000.0)
