@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.spool.stores import STORES, Store
+from benchmarks.spool.stores import Entry, Store
 from benchmarks.spool.workload import ROUND, WRITE_BACK, batches
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -38,14 +38,14 @@ class Cost:
 class Served:
     """The store, and the orders it takes."""
 
-    def __init__(self, name: str, folder: Path, size: int, group: int) -> None:
+    def __init__(self, entry: Entry, folder: Path, size: int, group: int) -> None:
         self._folder = folder
         self._size = size
         self.group(group)
-        STORES[name].adapter()  # importing is not opening
+        entry.adapter()  # importing is not opening
         opening = Cost()
         with opening:
-            self._store: Store = STORES[name].open(folder, size)
+            self._store: Store = entry.open(folder, size)
             self._first = self._store.first()
         self.opened = {"open_s": opening.wall_s, "first": self._first}
 
@@ -105,8 +105,7 @@ class Served:
 
     def written(self) -> dict[str, Any]:
         """Bytes that our own log asked the disk to write; for machines without a block device to spare."""
-        disk = getattr(self._store, "disk", None)
-        return {"written": None if disk is None else disk.written}
+        return {"written": getattr(getattr(self._store, "disk", None), "written", None)}
 
     def close(self) -> dict[str, Any]:
         """Close the store."""
@@ -129,7 +128,7 @@ def _status(key: str) -> int:
 
 def main() -> None:
     """Open the store that the arguments name, then do what stdin says until it ends."""
-    served = Served(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    served = Served(Entry(**json.loads(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
     print(json.dumps(served.opened), flush=True)
     orders: dict[str, Callable[..., dict[str, Any]]] = {
         "group": served.group,

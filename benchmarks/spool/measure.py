@@ -6,7 +6,7 @@ import shutil
 import statistics
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -59,8 +59,9 @@ class Child:
 
     def __init__(self, entry: Entry, folder: Path, size: int, group: int) -> None:
         python = _ROOT / ".venv-peer" / "bin" / "python" if entry.peer else Path(sys.executable)
+        words = (str(folder), str(size), str(group))
         self._process = subprocess.Popen(
-            [str(python), "-m", "benchmarks.spool.child", entry.name, str(folder), str(size), str(group)],
+            [str(python), "-m", "benchmarks.spool.child", json.dumps(asdict(entry)), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

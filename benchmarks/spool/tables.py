@@ -93,7 +93,7 @@ def promises(stores: list[Figures], pairs: dict[int, dict[str, Any]]) -> list[Pr
         ),
         Promise(
             "device_bytes_per_payload_100", "device bytes per payload byte, 100 a commit",
-            ours.up[100].octets, 1.25,
+            ours.up[100].octets if ours.durable is not None else None, 1.25,
         ),
         Promise(
             "vs_fairest_sqlite_25", "fairest SQLite FULL's device bytes ÷ ours, 25 a commit",
