@@ -85,6 +85,59 @@ def test_a_hub_that_knows_more_than_a_damaged_disk_costs_no_record(tmp_path: Pat
     log.close()
 
 
+def test_what_is_appended_in_two_openings_before_the_hub_is_heard_moves_behind_what_it_has(
+    tmp_path: Path,
+) -> None:
+    log = open_lane(tmp_path / "lane")
+    log.settle(0)
+    log.append([Payload(4, b"sent")])
+    log.append([Payload(6, b"sent, acked, then damaged before the ack was written")])
+    log.close()
+    (segment,) = (tmp_path / "lane").glob("*.seg")
+    with segment.open("r+b") as file:
+        file.seek(2 * PAGE + 40)
+        file.write(b"!")
+    for content in (b"alert", b"core was started again"):
+        log = open_lane(tmp_path / "lane")
+        log.append([Payload(1, content)])
+        log.close()
+    log = open_lane(tmp_path / "lane")
+    log.settle(10)
+    assert contents(log, after=10) == [(11, b"alert"), (12, b"core was started again")]
+    log.settle(10)  # the next connection moves nothing
+    assert log.next_seq == 13
+    log.close()
+
+
+def test_numbers_do_not_move_before_that_is_on_the_medium(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log = open_lane(tmp_path / "lane", disk)
+    log.append([Payload(3, b"abc")])
+    disk.fail = {"sync": errno.EIO}
+    with pytest.raises(OSError, match="Input/output"):
+        log.settle(10)
+    assert contents(log) == [(1, b"abc")]
+    disk.fail = {}
+    log.settle(10)
+    assert contents(log, after=10) == [(11, b"abc")]
+    log.close()
+
+
+def test_an_unreadable_page_behind_the_newest_commit_may_have_been_kept(tmp_path: Path) -> None:
+    disk = FaultyDisk()
+    log = open_lane(tmp_path / "lane", disk)
+    log.append([Payload(1, b"first")])
+    log.append([Payload(9, b"kept, then the page died")])
+    log.close()
+    disk.fail = {"read at 2": errno.EIO}
+    log = open_lane(tmp_path / "lane", disk)
+    first_seq = log.append([Payload(1, b"next")])
+    assert first_seq > 10
+    items = log.peek(1, 1000)
+    assert items[0] == Lost(2, first_seq - 1, "corrupt")
+    log.close()
+
+
 def test_a_hub_ahead_of_an_emptied_disk_moves_the_numbers_on(log: LaneLog) -> None:
     log.append([Payload(3, b"abc")])
     log.settle(10)

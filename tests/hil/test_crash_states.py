@@ -189,11 +189,30 @@ def test_rotten_pages_cost_what_was_on_them(monkeypatch: pytest.MonkeyPatch) -> 
     assert explore_rot(3)[1] is not None
 
 
+def marks_not_with_the_number(patch: pytest.MonkeyPatch) -> None:
+    """When the last segment goes, only the number is noted."""
+    write = twopage.TwoPageFile.write
+
+    def without_marks(file: twopage.TwoPageFile, value: Any, *, sync: bool = False) -> None:
+        write(file, {key: part for key, part in value.items() if key != "marks"}, sync=sync)
+
+    patch.setattr(twopage.TwoPageFile, "write", without_marks)
+
+
+BIG = Step(Do.APPEND, 2, sizes=((9, 700),))
 SMALL = Step(Do.APPEND, 2, sizes=((2, 20),))
 FOUND = {
     "a write that failed half-way is read back from the cache": (
         cache_believed,
         (SMALL, Step(Do.FAIL, operation="write", errno=5), SMALL, Step(Do.REOPEN), SMALL),
+    ),
+    "a name that was never synced is read back from the cache": (
+        no_folder_sync,
+        (Step(Do.FAIL, operation="sync folder", errno=5), SMALL, Step(Do.REOPEN), SMALL),
+    ),
+    "on a full disk the only segment goes, and what it knew of the workers with it": (
+        marks_not_with_the_number,
+        (BIG, Step(Do.WELCOME), Step(Do.SEND, 2, much=99_999), Step(Do.ACK, 2), Step(Do.FULL), BIG),
     ),
     "a sync that failed is read back from the cache": (
         cache_believed,
