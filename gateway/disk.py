@@ -84,7 +84,8 @@ class Disk:
         """
         with contextlib.suppress(OSError):
             os.fdatasync(fd)  # only clean pages can be dropped; after a failed sync they count as clean
-        os.posix_fadvise(fd, at, size, os.POSIX_FADV_DONTNEED)
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, at, size, os.POSIX_FADV_DONTNEED)
 
     def write(self, fd: int, content: bytes, at: int) -> None:
         """Write all of `content` at offset `at`."""
