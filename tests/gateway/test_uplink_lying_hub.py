@@ -177,16 +177,25 @@ class Listener:
 
 @pytest.mark.slow
 @effort(250)
-@given(st.sampled_from("UB"), STEPS)
-@example("U", [Said(Welcome(NUMBER, {}, 0, 30.0, (), 2), {}), ("send", 9), ("time", 5.0)])
-@example("B", [Said(Welcome(NUMBER, {}, HUGE, 1e-9, (), 2), {}), ("send", 20), ("time", 0.001)])
-@example("B", [HONEST, ("send", 3), Said(Ack(NUMBER, 2, 0, HUGE, HUGE), {2: 0}), ("send", 20)])
-@example("B", [HONEST, ("send", 3), ("time", 0.001), Said(Ack(NUMBER, 2, 0, 1, 0), {2: -1}), ("send", 20)])
-@example("U", [Said(Welcome(NUMBER, {}, 500, 30.0, (), 2), {0: 1 << 20, 1: 3}), ("send", 9)])
-@example("U", [HONEST, ("send", 9), ("restart",), Said(Welcome(NUMBER, {}, 1, 1.0, (), 2), {0: 3})])
-def test_a_hub_that_lies_is_believed_for_what_it_may_know_or_named(role: str, steps: list[Any]) -> None:
+@given(st.sampled_from("UB"), STEPS, st.booleans())
+@example("U", [Said(Welcome(NUMBER, {}, 0, 30.0, (), 2), {}), ("send", 9), ("time", 5.0)], False)
+@example("B", [Said(Welcome(NUMBER, {}, HUGE, 1e-9, (), 2), {}), ("send", 20), ("time", 0.001)], False)
+@example("B", [Said(Ack(NUMBER, 2, 0, HUGE, HUGE), {2: 0}), ("send", 20)], True)
+@example("B", [("time", 0.001), Said(Ack(NUMBER, 2, 0, 1, 0), {2: -1}), ("send", 20)], True)
+@example("U", [Said(Ack(NUMBER, 0, 0, 500, 0), {0: 1})], True)
+@example("U", [Said(Ack(NUMBER, 2, 0, 500, 0), {2: 0})], True)
+@example("U", [Said(Ack(8, 0, 0, 500, 0), {0: 0})], True)
+@example("U", [Said(Command(NUMBER, bytes(64), b""), {})] * 17, True)
+@example("U", [Said(Welcome(NUMBER, {}, 500, 30.0, (), 2), {0: 1 << 20, 1: 3}), ("send", 9)], False)
+@example("U", [HONEST, ("send", 9), ("restart",), Said(Welcome(NUMBER, {}, 1, 1.0, (), 2), {0: 3})], False)
+def test_a_hub_that_lies_is_believed_for_what_it_may_know_or_named(
+    role: str, steps: list[Any], honest_at_first: bool
+) -> None:
     listener = Listener(role)
     for step in steps:
+        if honest_at_first and not listener.welcomed:
+            listener.step(HONEST)
+            listener.step(("send", 3))
         listener.step(step)
 
 

@@ -72,7 +72,9 @@ class UplinkMachine(RuleBasedStateMachine):
             if done == after:
                 self.world.box.append(higher, [1], 40)
 
-        self.world.box_sends(role, most, between)
+        self.world.box_sends(role, most, between)  # what was offered last was perhaps not taken
+        self.world.box.append(higher, [1], 40)
+        self.world.box_sends(role, 8)
 
     @rule(role=ROLES, after=st.integers(1, 4), lane=LANES)
     def box_sends_while_core_evicts(self, role: str, after: int, lane: int) -> None:
