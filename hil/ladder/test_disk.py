@@ -17,6 +17,7 @@ import pytest
 from gateway.errors import HubError
 from gateway.hub.journal import Journal, Row, RowKind
 from gateway_hil.bench import Bench
+from gateway_hil.boxprocesses import processes_of
 from gateway_hil.emulators import Sds011
 from gateway_hil.faults import parse_script, play
 from gateway_hil.guest.disk import FaultyDisk, extents
@@ -42,6 +43,7 @@ class Lab:
         self.box_disk = box_disk
         self.hub_disk = hub_disk
         self.site = ""
+        self._running: dict[str, int] = {}
         self.standin = StandIn(pole.state / "run" / "core.sock", DUST)
 
     @property
@@ -62,7 +64,7 @@ class Lab:
     def well(self) -> dict[str, int]:
         """Let everything arrive, then compare sets; what was declared lost so far, by reason.
 
-        Fails unless the sensor goes on, too.
+        Fails unless the sensor goes on, too, and no process of the box had to be started again.
         """
         self.standin.rest(BACK_S)
         before = self.produced()
@@ -76,6 +78,7 @@ class Lab:
                 break
             time.sleep(0.3)
         assert wrong == []
+        assert self.processes() == self._running, "a process was started again"
         self.standin.go_on()
         declared: dict[str, int] = {}
         for lane in lanes.values():
@@ -85,6 +88,16 @@ class Lab:
         assert set(declared) <= {"evicted", "corrupt"}
         return declared
 
+    def start(self) -> None:
+        """Start the box, and wait until all of it runs."""
+        self.pole.start(self.site)
+        self.pole.until(lambda: len(self.processes()) == 3, 30, "core, supervisor and a worker run")
+        self._running = self.processes()
+
+    def processes(self) -> dict[str, int]:
+        """What runs of the box, by module."""
+        return {module: pid for pid, module, _ in processes_of(self.pole.state / "plan.json")}
+
     def pages(self, lane: str) -> int:
         """How many pages a lane's files have."""
         return sum(path.stat().st_size for path in (self.spool / lane).iterdir()) // 4096
@@ -93,7 +106,7 @@ class Lab:
         """The box's power goes and comes back; its disk is well again."""
         self.pole.cut_power()
         self.box_disk.mend()  # unmounting also empties the page cache
-        self.pole.start(self.site)
+        self.start()
 
     def said(self, unit: str, *words: str) -> bool:
         """Whether a unit has said something with these words in it."""
@@ -117,7 +130,7 @@ def lab(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
         pole = stack.enter_context(Pole(folder, cable.far, cable.far_address, slowness=bench.slowness))
         lab = Lab(folder, pole, box_disk, hub_disk)
         lab.site = SITE.format(dust.port)
-        pole.start(lab.site)
+        lab.start()
         stack.enter_context(lab.standin)
         yield lab
 
