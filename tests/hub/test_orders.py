@@ -172,7 +172,9 @@ def test_a_command_goes_at_once_to_a_box_that_is_here_and_the_wait_ends_with_its
 ) -> None:
     hello(box)
     said: list[tuple[int, str, str]] = []
-    person = threading.Thread(target=lambda: said.append(say("command", "elm-1", "ping", "--wait")))
+    person = threading.Thread(
+        target=lambda: said.append(say("command", "elm-1", "ping", "--wait")), daemon=True
+    )
     person.start()
     order = command_of(box)
     assert (order.box, order.name) == ("elm-1", "ping")
@@ -206,8 +208,11 @@ def test_an_unanswered_command_goes_once_on_each_session_until_it_expires(
     with running(folder):
         hello(box)
         assert command_of(box) == first
-        assert command_of(box).id not in {first.id, second.id}
+        third = command_of(box)
+        assert third.id not in {first.id, second.id}
         assert box.receive(200) is None
+        hello(box)
+        assert [command_of(box), command_of(box)] == [first, third], "a new session of the same hub"
     assert "ping: expired" in say("commands")[1]
 
 

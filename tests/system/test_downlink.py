@@ -123,6 +123,8 @@ def test_the_owner_pings_and_reloads_and_a_replay_does_nothing(pole: Pole, box: 
     assert command(pole, "reload")["state"] == "done"
     after = until("light has a worker", lambda: (now := workers(pole)).get("worker 2") and now)
     assert {name for name in before if before[name] == after.get(name)} == {"core", "supervisor", "worker 0"}
+    (stopped,) = [said for said in box.said() if said["text"] == "worker stopped"]
+    assert (stopped["unit"], stopped["unkept"]) == ("worker-1", 0), "core waited for what it held"
     until("the hub has the new sensor's readings", lambda: received(pole, "light"))
     dust = received(pole, "dust")
     until("and goes on with the others", lambda: received(pole, "dust") > dust + 3)
