@@ -245,6 +245,7 @@ def test_a_table_is_taken_among_all_the_lies(tmp_path: Path) -> None:
 
 
 BOMB = zstd.compress(bytes(1 << 26))  # 64 MiB of nothing in 6 KB
+MODEST_BOMB = zstd.compress(bytes(1 << 26), options={zstd.CompressionParameter.window_log: 17})
 
 
 @pytest.mark.parametrize(
@@ -252,6 +253,7 @@ BOMB = zstd.compress(bytes(1 << 26))  # 64 MiB of nothing in 6 KB
     [
         (((1, 400),), BOMB),
         (((1, 65536),), BOMB),
+        (((1, 65536),), MODEST_BOMB),
         (((1, 65536),), zstd.compress(bytes(65537))),
         (((1, 65536),), zstd.compress(bytes(65535))),
         (((1, 10),), zstd.compress(bytes(10)) + b"x"),
