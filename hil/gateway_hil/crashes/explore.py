@@ -102,6 +102,7 @@ class Explorer:
         self.tally["states"] += 1
         if where:
             self.tally[where] += 1
+        self.tally["after records were given up"] += any(account.given_up for account in run.accounts)
         for operation in run.disk.failed:
             self.tally[f"after a failed {operation}"] += 1
 

@@ -90,6 +90,8 @@ def check(log: LaneLog, account: Account) -> None:
     """
     if log.acked > account.hub_has:
         raise Violation(f"the log says that the hub has {log.acked}, and it has {account.hub_has}")
+    if log.next_seq <= account.hub_has:
+        raise Violation(f"the next number is {log.next_seq}, and the hub has {account.hub_has} already")
     items = everything_after(log, account.hub_has)
     end = items[-1].last_seq if items else account.hub_has
     if end != log.next_seq - 1:

@@ -33,6 +33,7 @@ _BASE_NS: Final = 10**15
 _INCARNATIONS: Final = 3
 _GAP_HEAD: Final = 16  # of a page of gateway.twopage
 _WIDE: Final = 1 << 40  # a number that takes 9 bytes
+QUOTA_PAGES: Final = 64  # of a segment: four of them are the least quota there can be
 ROOMY: Final = 1 << 40
 
 
@@ -102,9 +103,11 @@ class Story:
 def draw_story(seed: int, length: int = 40) -> Story:
     """A story from a seed."""
     draw = Random(seed)
-    pages = draw.choice((4, 5, 5, 7, 9, 64))
+    pages = draw.choice((4, 5, 5, 7, 9, QUOTA_PAGES))
     lanes = draw.sample(range(len(Lane)), draw.choice((1, 2, 4)))
     faulty = draw.random() < 0.5
+    if pages == QUOTA_PAGES:
+        lanes, length = lanes[:1], 2 * length
     steps = [_draw_step(draw, pages, lanes, faulty) for _ in range(length)]
     return Story(seed, pages, tuple(steps))
 
@@ -124,7 +127,7 @@ def _draw_step(draw: Random, pages: int, lanes: list[int], faulty: bool) -> Step
         return Step(Do.PREPARE, lane)
     if dice < 0.90 or not faulty:
         return Step(Do.REOPEN) if dice < 0.90 else draw_append(draw, lane, pages)
-    if dice < 0.96:
+    if dice < 0.955:
         operation = draw.choice(
             ("sync", "sync", "write", "create", "rename", "unlink", "sync folder", "read")
         )
@@ -137,9 +140,10 @@ def draw_append(draw: Random, lane: int, pages: int) -> Step:
     """An append that fits a segment of so many pages."""
     room = (pages - 2) * PAGE
     sizes = []
-    for _ in range(draw.choice((1, 1, 2, 3))):
-        most = min(room // 3, 16_000) - 200
-        size = draw.choice((draw.randrange(60), most // 2, draw.randrange(1, most)))
+    most = min(room // 3, 16_000) - 200
+    likely = (most, most // 2) if pages == QUOTA_PAGES else (draw.randrange(60), most // 2)
+    for _ in range(3 if pages == QUOTA_PAGES else draw.choice((1, 1, 2, 3))):
+        size = draw.choice((*likely, draw.randrange(1, most)))
         count = max(draw.choice((1, 2, 5)), size // 900 + 1)
         sizes.append((count, size // count))
     return Step(Do.APPEND, lane, draw.randrange(1, _INCARNATIONS + 1), tuple(sizes))
