@@ -202,4 +202,5 @@ def _on_medium(disk: Disk, segment: Segment, commit: Sequence[StoredFrame]) -> b
     """Whether a commit is there past the page cache too, where a sync that failed may have left it."""
     at, end = commit[0].commit_at, commit[-1].next_at
     disk.read_afresh(segment.fd, end - at, at)
-    return list(frames_in(disk, segment.fd, segment.seed, at, commit[0].first_seq, end)) == list(commit)
+    again = frames_in(disk, segment.fd, segment.seed, at, commit[0].first_seq, end)
+    return [frame.content for frame in again] == [frame.content for frame in commit]
