@@ -148,11 +148,15 @@ class Pole:
     def cut_power(self) -> None:
         """All of the box ends at once, as far as processes are concerned."""
         assert self._box is not None
-        for pid in (self._box.pid, *(pid for pid, _, _ in processes_of(self.state / "plan.json"))):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._box.kill()
         self._box.wait()
         self._box = None
+        # One may just be starting another.
+        while pids := [pid for pid, _, _ in processes_of(self.state / "plan.json")]:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
 
     def stop(self) -> None:
         """Stop the box, then the hub, as systemd would."""
