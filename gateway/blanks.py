@@ -1,6 +1,7 @@
 """Preallocated files that wait to be overwritten: made once, used again and again as segments.
 
-Overwriting blocks that are there changes neither size nor extents, so a sync writes only the data.
+Overwriting blocks that are there changes neither size nor extents, so a sync writes only the data. What an
+outage made stays for the next one, within the lane's quota: a file that is made anew is written twice.
 Synchronization: the caller's.
 """
 
@@ -8,12 +9,9 @@ import contextlib
 import secrets
 from collections import Counter
 from pathlib import Path
-from typing import Final
 
 from gateway.disk import Disk
 from gateway.room import Room
-
-_KEPT: Final = 2  # files held ready; more go back to the file system
 
 
 class Blanks:
@@ -53,14 +51,14 @@ class Blanks:
         return path
 
     def recycle(self, path: Path, fd: int | None, most: int) -> None:
-        """Make a used file blank again, or remove it if enough are waiting, or `most`.
+        """Make a used file blank again, or remove it if `most` are waiting.
 
         A file that can be neither stays until the folder is opened again.
         """
         try:
             if fd is not None:
                 self._disk.close(fd)
-            if len(self._files) < min(_KEPT, most):
+            if len(self._files) < most:
                 blank = self._name()
                 self._disk.rename(path, blank)
                 self._files.append(blank)

@@ -88,7 +88,9 @@ def show(
     reason: str,
 ) -> None:
     """Every table."""
-    print(f"\nStored and drained with the uplink up, 100 records a commit; an outage of {extent.backlog:,}")
+    print(
+        f"\nStored and drained with the uplink up, 100 records a commit; outages of {extent.backlogs[100]:,}"
+    )
     print(store_table(stores))
     print("\nBytes written to the device per byte of payload, by records a commit (append and drain)")
     print(wear_table(stores))

@@ -42,16 +42,15 @@ class Figures:
 
     entry: Entry
     up: dict[int, Life] = field(default_factory=dict)  # by records a commit
-    outage: Life | None = None
+    outages: dict[int, Life] = field(default_factory=dict)  # the same
     open_ms: float = 0.0
     memory_mib: float = 0.0
 
     @property
     def durable(self) -> bool | None:
         """Whether every commit waited for the medium; None where flushes cannot be counted."""
-        if self.outage is None or self.outage.flushes is None:
-            return None
-        return self.outage.flushes >= 0.99
+        flushes = next(iter(self.outages.values())).flushes
+        return None if flushes is None else flushes >= 0.99
 
 
 class Child:
@@ -108,7 +107,10 @@ class Bench:
         """Both lives of a store."""
         figures = Figures(entry)
         figures.up = self.uplink_up(entry, SIZE, GROUPS if entry.slow is None else _SLOW_GROUPS)
-        self._outage(figures)
+        first, *others = self._extent.backlogs if entry.slow is None else [_SLOW_GROUPS[-1]]
+        self._outage(figures, first)
+        for group in others:
+            figures.outages[group] = self._used_outage(entry, group)
         return figures
 
     def uplink_up(self, entry: Entry, size: int, groups: tuple[int, ...]) -> dict[int, Life]:
@@ -133,12 +135,14 @@ class Bench:
             commits = max(ROUND, min(commits, entry.slow[self._quick] // group))
         return commits
 
-    def _outage(self, figures: Figures) -> None:
-        """Append a backlog to a new store, close it, open it again cold, drain it."""
-        entry, group = figures.entry, self._extent.backlog_group
-        count = self._extent.backlog if entry.slow is None else entry.slow[self._quick]
+    def _outage(self, figures: Figures, group: int) -> None:
+        """Append a backlog, close the store, open it again cold, drain it."""
+        entry = figures.entry
+        count = self._backlog(entry, group)
         folder = self._folder / f"{entry.name}-backlog"
-        with Child(entry, folder, SIZE, group) as store:
+        with Child(entry, folder, SIZE, _WARM[0]) as store:
+            self._use(entry, store, count)
+            store.ask("group", group)
             start = self._written(store)
             appended = store.ask("append", count)
             full = self._written(store)
@@ -157,9 +161,35 @@ class Bench:
         commits = count if entry.slow else count // group
         told = appended | {key: drained[key] for key in ("delivered", "drain_cpu_s", "drain_wall_s")}
         end = None if full is None or again is None or empty is None else full.and_between(again, empty)
-        figures.outage = _life(told, SIZE, commits, start, end, full)
+        figures.outages[group] = _life(told, SIZE, commits, start, end, full)
         figures.open_ms = statistics.median(openings) * 1000
         figures.memory_mib = drained["memory_kib"] / 1024
+
+    def _used_outage(self, entry: Entry, group: int) -> Life:
+        """The same without closing it in between."""
+        count = self._backlog(entry, group)
+        folder = self._folder / f"{entry.name}-backlog-{group}"
+        with Child(entry, folder, SIZE, _WARM[0]) as store:
+            self._use(entry, store, count)
+            store.ask("group", group)
+            start = self._written(store)
+            told = store.ask("append", count)
+            full = self._written(store)
+            drained = store.ask("drain", count)
+            end = self._written(store)
+        shutil.rmtree(folder)
+        told |= {key: drained[key] for key in ("delivered", "drain_cpu_s", "drain_wall_s")}
+        return _life(told, SIZE, count // group, start, end, full)
+
+    def _use(self, entry: Entry, store: Child, count: int) -> None:
+        """A longer outage went before: every store's files are there and have been used."""
+        if entry.slow is None:
+            before = max(_WARM[0] * _WARM[1], 2 * count)
+            store.ask("append", before)
+            store.ask("drain", before)
+
+    def _backlog(self, entry: Entry, group: int) -> int:
+        return self._extent.backlogs[group] if entry.slow is None else entry.slow[self._quick]
 
     def _written(self, store: Child) -> Written | None:
         if self._disk is not None:

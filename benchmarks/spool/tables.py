@@ -20,8 +20,7 @@ def store_table(stores: list[Figures]) -> str:
     units = ("", "on return", "a commit", "records/s", "CPU µs", "CPU µs", "MiB", "ms", "a restart", "lost")
     rows = [units]
     for f in stores:
-        life, outage = f.up[100], f.outage
-        assert outage is not None
+        life, outage = f.up[100], f.outages[100]
         rows.append(
             (
                 f.entry.title,
@@ -40,15 +39,19 @@ def store_table(stores: list[Figures]) -> str:
 
 
 def wear_table(stores: list[Figures]) -> str:
-    """Bytes per byte by records a commit, and of the outage."""
-    head = ("store", *(f"{group:,}" for group in GROUPS), "outage: append", "with its drain")
-    rows = []
-    for f in stores:
-        lives = [figure(f.up[group].octets if group in f.up else None) for group in GROUPS]
-        outage = (figure(f.outage.append_octets), figure(f.outage.octets)) if f.outage else ("–", "–")
-        rows.append((f.entry.title, *lives, *outage))
-    limits = (figure(page_limit(SIZE, group)) for group in GROUPS)
-    return table(head, [*rows, ("(whole pages, at best)", *limits, "", "")])
+    """Bytes per byte by records a commit: with the uplink up, and for an outage and its drain."""
+    outages = list(next(f for f in stores if f.entry.slow is None).outages)
+    head = ("store", *(f"{group:,}" for group in GROUPS), *(f"outage: {group}" for group in outages))
+    rows = [
+        (
+            f.entry.title,
+            *(figure(f.up[group].octets if group in f.up else None) for group in GROUPS),
+            *(figure(f.outages[group].octets if group in f.outages else None) for group in outages),
+        )
+        for f in stores
+    ]
+    limits = (figure(page_limit(SIZE, group)) for group in (*GROUPS, *outages))
+    return table(head, [*rows, ("(whole pages, at best)", *limits)])
 
 
 def small_table(small: dict[int, dict[int, Life]]) -> str:
@@ -92,19 +95,15 @@ def promises(stores: list[Figures], pairs: dict[int, dict[str, Any]]) -> list[Pr
             statistics.median(pairs[100]["ratios"]), 0.9, at_least=True,
         ),
         Promise(
-            "device_bytes_per_payload_100", "device bytes per payload byte, 100 a commit",
-            ours.up[100].octets if ours.durable is not None else None, 1.25,
+            "device_bytes_per_payload_100", "device bytes per payload byte, 100 a commit, the worse life",
+            _worse(ours, 100), 1.25,
         ),
         Promise(
-            "vs_fairest_sqlite_25", "fairest SQLite FULL's device bytes ÷ ours, 25 a commit",
-            _quotient(fairest(by_name, 25), ours.up[25].octets), 8.0, at_least=True,
+            "vs_fairest_sqlite_25", "fairest SQLite FULL's device bytes ÷ ours, 25 a commit, outage",
+            _quotient(fairest(by_name, 25), ours.outages[25].octets), 8.0, at_least=True,
         ),
         Promise(
-            "cpu_vs_sqlite_full", "CPU a record, ours ÷ SQLite FULL (a row a record), 100 a commit",
-            _cpu(ours, 100) / _cpu(by_name["sqlite-row"], 100), 0.25,
-        ),
-        Promise(
-            "cpu_vs_sqlite_full_1000", "the same, 1,000 a commit",
+            "cpu_vs_sqlite_full", "CPU a record, ours ÷ SQLite FULL (a row a record), 1,000 a commit",
             _cpu(ours, 1000) / _cpu(by_name["sqlite-row"], 1000), 0.25,
         ),
         Promise("reopen_ms", "reopen with the backlog, cold, ms", ours.open_ms, 50.0),
@@ -116,7 +115,7 @@ def more_ratios(stores: list[Figures], pairs: dict[int, dict[str, Any]]) -> dict
     """Ratios without a bar of their own."""
     by_name = {f.entry.name: f for f in stores}
     ours = by_name["ours"]
-    more: dict[str, float | None] = {"device_bytes_per_payload_25": ours.up[25].octets}
+    more: dict[str, float | None] = {"device_bytes_per_payload_25": ours.outages[25].octets}
     for group in GROUPS:
         for name in ("sqlite-row", "sqlite-blob", "sqlite-blob16", "lmdb"):
             peer = by_name[name]
@@ -133,9 +132,15 @@ def more_ratios(stores: list[Figures], pairs: dict[int, dict[str, Any]]) -> dict
 
 
 def fairest(by_name: dict[str, Figures], group: int) -> float | None:
-    """The best that SQLite FULL can do."""
-    octets = [by_name[name].up[group].octets for name in ("sqlite-row", "sqlite-blob", "sqlite-blob16")]
+    """The best that SQLite FULL can do in an outage and its drain."""
+    octets = [by_name[name].outages[group].octets for name in ("sqlite-row", "sqlite-blob", "sqlite-blob16")]
     return min((value for value in octets if value is not None), default=None)
+
+
+def _worse(figures: Figures, group: int) -> float | None:
+    """Octets per octet in the worse of both lives; None where nobody can count them."""
+    lives = [figures.up[group].octets, figures.outages[group].octets]
+    return None if figures.durable is None else max(octets or 0.0 for octets in lives)
 
 
 def _cpu(figures: Figures, group: int) -> float:

@@ -17,16 +17,19 @@ class Extent:
     """How much one run of the benchmark does."""
 
     commits: dict[int, int]  # by records a commit, while the uplink is up
-    backlog: int  # records of an outage, drained afterwards
-    backlog_group: int
+    backlogs: dict[int, int]  # records of an outage, by records a commit; drained afterwards
     pairs: int  # append against raw
     pair_commits: int
     pair_groups: tuple[int, ...]
     small_commits: int
 
 
-FULL: Final = Extent({1: 2048, 25: 4096, 100: 2048, 1000: 256}, 1_000_000, 100, 24, 60, GROUPS, 1024)
-QUICK: Final = Extent({1: 128, 25: 640, 100: 384, 1000: 32}, 100_000, 100, 20, 25, (25, 100), 256)
+FULL: Final = Extent(
+    {1: 2048, 25: 4096, 100: 2048, 1000: 256}, {100: 1_000_000, 25: 250_000}, 24, 60, GROUPS, 1024
+)
+QUICK: Final = Extent(
+    {1: 128, 25: 640, 100: 384, 1000: 32}, {100: 100_000, 25: 50_000}, 20, 25, (25, 100), 256
+)
 
 
 def records(size: int) -> list[bytes]:

@@ -134,10 +134,9 @@ def test_alerts_give_to_none(lanes: Lanes, disk: SmallDisk) -> None:
 def test_blank_files_go_before_records(lanes: Lanes, disk: SmallDisk) -> None:
     fill(lanes, Lane.TELEMETRY, 6)
     lanes.logs[Lane.TELEMETRY].ack(lanes.logs[Lane.TELEMETRY].next_seq - 1)
-    before = files(lanes)[Lane.TELEMETRY]
-    assert before == 3  # the active one, and two blank ones
-    lanes.logs[Lane.TELEMETRY].give_room(1)
-    lanes.logs[Lane.TELEMETRY].give_room(1)
+    assert files(lanes)[Lane.TELEMETRY] == 6  # the active one; what the outage made stays for the next one
+    for _ in range(5):
+        assert lanes.logs[Lane.TELEMETRY].give_room(1) > 0
     assert lanes.logs[Lane.TELEMETRY].give_room(1) == 0
     assert files(lanes)[Lane.TELEMETRY] == 1
     assert lanes.logs[Lane.TELEMETRY].counters["records_evicted"] == 0

