@@ -182,6 +182,7 @@ class Listener:
 @example("B", [Said(Welcome(NUMBER, {}, HUGE, 1e-9, (), 2), {}), ("send", 20), ("time", 0.001)], False)
 @example("B", [Said(Ack(NUMBER, 2, 0, HUGE, HUGE), {2: 0}), ("send", 20)], True)
 @example("B", [("time", 0.001), Said(Ack(NUMBER, 2, 0, 1, 0), {2: -1}), ("send", 20)], True)
+@example("B", [Said(Ack(NUMBER, 2, 0, 500, 0), {2: -2}), ("send", 9)], True)  # half of a frame
 @example("U", [Said(Ack(NUMBER, 0, 0, 500, 0), {0: 1})], True)
 @example("U", [Said(Ack(NUMBER, 2, 0, 500, 0), {2: 0})], True)
 @example("U", [Said(Ack(8, 0, 0, 500, 0), {0: 0})], True)
