@@ -21,9 +21,10 @@ from gateway.errors import WireError
 from gateway.link import PACKET_MAX, VERSION, socket_path
 from gateway.log import say
 from gateway.reading import Lane
-from gateway.records import RECORD_MAX, Item
+from gateway.records import RECORD_LIMITS, RECORD_MAX, Item
 
 _NUMBER_MAX: Final = 2**63
+_TIME_MAX: Final = 2**62  # ns; with the wall clock's 2**61 it is still a number that a batch may have
 _ACCEPT_AGAIN_S: Final = 1.0
 _log = logging.getLogger("link")
 
@@ -93,6 +94,8 @@ class Peer:
         try:
             letter, *fields = msgpack.unpackb(packet, max_array_len=1024, max_bin_len=RECORD_MAX)
             if letter == "H":
+                if self.incarnation:
+                    raise WireError("link_malformed", "a second hello")
                 version, self.who, self.number, incarnation, *later = fields
                 if version != VERSION:
                     raise WireError("link_version", f"{version!r:.20}")
@@ -100,19 +103,20 @@ class Peer:
                     self._server.refuse(self)
                     return
                 self.incarnation = _number(incarnation)
+                self._server.by_incarnation[self.incarnation] = self  # first: telling may end in a drop
                 self._tell(["W", self._server.kept_of(self.incarnation)])
-                self._server.by_incarnation[self.incarnation] = self
                 return
             if letter == "S":
                 self._tell(["S", self._server.on_status()])
                 return
             lane, first_n, run = fields
-            items = [(_number(t_ns), _record(packed)) for t_ns, packed in run]
+            items = [(_number(t_ns, _TIME_MAX), _record(packed)) for t_ns, packed in run]
+            _number(_number(first_n) + len(items))  # a batch must not count further either
         except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
             raise WireError("link_malformed", str(error)) from error
-        if letter != "P" or not self.incarnation or lane not in range(len(Lane)) or not items:
+        if letter != "P" or not self.incarnation or _number(lane) not in range(len(Lane)) or not items:
             raise WireError("link_malformed", f"{letter!r:.20}")
-        self._put(lane, _number(first_n), items)
+        self._put(lane, first_n, items)
 
     def _put(self, lane: int, first_n: int, items: list[Item]) -> None:
         """Hand records on. Where too much waits for the disk already, the worker holds back that lane."""
@@ -140,8 +144,8 @@ class Peer:
         self._socket.close()
 
 
-def _number(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < _NUMBER_MAX:
+def _number(value: Any, end: int = _NUMBER_MAX) -> int:
+    if type(value) is not int or not 0 <= value < end:
         raise WireError("link_malformed", f"{value!r:.20} is no number in range")
     return value
 
@@ -150,7 +154,7 @@ def _record(packed: Any) -> bytes:
     """Checks that it is one flat msgpack array: what is in a batch must not spoil the others in it."""
     if type(packed) is not bytes:
         raise WireError("link_malformed", "a record is not bytes")
-    fields = msgpack.unpackb(packed, max_array_len=256)
+    fields = msgpack.unpackb(packed, **RECORD_LIMITS)
     if type(fields) is not list or any(isinstance(field, list | dict) for field in fields):
         raise WireError("link_malformed", "a record is not a flat array")
     return packed

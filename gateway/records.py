@@ -26,6 +26,15 @@ RECORDS_MAX: Final = 2048  # records in one batch
 _QUANTUM_MAX: Final = 2**53
 _ELEMENTS: Final = frozenset({int, float, bool, bytes, type(None)})
 
+# What one record may hold, in the terms of msgpack's unpackers: more of it would spoil its whole batch.
+RECORD_LIMITS: Final = {
+    "max_array_len": 256,
+    "max_bin_len": 64,
+    "max_str_len": 64,
+    "max_map_len": 0,
+    "max_ext_len": 0,
+}
+
 # A record before it is spooled: its CLOCK_MONOTONIC time and its packed array.
 Item = tuple[int, bytes]
 
@@ -213,9 +222,7 @@ def pack_batch(header: BatchHeader, items: Sequence[Item]) -> bytes:
 
 def unpack_batch(payload: bytes | memoryview) -> Batch:
     """Read a batch back. Raises WireError for anything that is not one; never trusts a length."""
-    unpacker = msgpack.Unpacker(
-        max_buffer_size=65536, max_bin_len=64, max_str_len=64, max_array_len=256, max_map_len=0, max_ext_len=0
-    )
+    unpacker = msgpack.Unpacker(max_buffer_size=65536, **RECORD_LIMITS)
     try:
         unpacker.feed(payload)
         header = _header(unpacker.unpack())

@@ -155,6 +155,8 @@ def put(first_n: object, *items: object) -> bytes:
         [HELLO, msgpack.packb(["P", 9, 1, [[1, record(1)]]])],
         [HELLO, put(1)],
         [HELLO, put(1, [2**64 - 1, record(1)])],
+        [HELLO, put(1, [2**62, record(1)])],
+        [HELLO, put(2**63 - 1, [1, record(1)])],
         [HELLO, put(2**64 - 1, [1, record(1)])],
         [HELLO, put("x", [1, record(1)])],
         [HELLO, put(1, [1, 7])],
@@ -162,6 +164,13 @@ def put(first_n: object, *items: object) -> bytes:
         [HELLO, put(1, [1, b"\x91\x91\x01"])],
         [HELLO, put(1, [1, b"\x91\x01\x91\x01"])],
         [HELLO, put(1, [1, b"\x91" * 1010 + b"\xc0"])],
+        [HELLO, put(1, [1, msgpack.packb([1, bytes(65)])])],  # what follows would spoil a whole batch
+        [HELLO, put(1, [1, msgpack.packb([1, "x" * 65])])],
+        [HELLO, put(1, [1, msgpack.packb([1, msgpack.ExtType(5, b"x")])])],
+        [HELLO, put(1, [1, msgpack.packb([1, {}])])],
+        [HELLO, msgpack.packb(["P", 1.0, 1, [[1, record(1)]]])],
+        [HELLO, msgpack.packb(["P", True, 1, [[1, record(1)]]])],
+        [HELLO, HELLO],
     ],
 )
 def test_noise_ends_that_connection_only(tmp_path: Path, packets: list[bytes]) -> None:
@@ -180,6 +189,21 @@ def test_noise_ends_that_connection_only(tmp_path: Path, packets: list[bytes]) -
         async with client_of(tmp_path / "core.sock") as client:
             client.put(Lane.STATE, 0, record("fine"))
             assert await client.flush(5)
+        core.server.close()
+
+    asyncio.run(scene())
+
+
+def test_a_worker_that_dies_while_it_says_hello_leaves_nothing_behind(tmp_path: Path) -> None:
+    async def scene() -> None:
+        core = Core(tmp_path / "core.sock")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as hasty:
+            hasty.connect(str(tmp_path / "core.sock"))
+            hasty.send(HELLO)
+        async with client_of(tmp_path / "core.sock") as client:
+            client.put(Lane.STATE, 0, record(1))
+            assert await client.flush(5)
+            assert list(core.server.by_incarnation) == [client.incarnation]
         core.server.close()
 
     asyncio.run(scene())
