@@ -25,10 +25,9 @@ from gateway.segment import Lost, Payload, StoredFrame
 MIB = 1 << 20
 SIZES = (MIB // 4, MIB // 4, MIB // 2, MIB // 2)
 PLAN = SpoolPlan(quota_mib=(2, 2, 4, 3), floor_mib=(1, 1, 2, 1), reserve_mib=1)
-QUOTAS = (8, 8, 8, 6)  # the same in files
-FLOORS = (4, 4, 4, 2)
-RECORDS = 12  # in a payload
-PAYLOADS = 5  # in a commit, which takes 15 pages: four to a small segment, eight to a large one
+QUOTAS, FLOORS = (8, 8, 8, 6), (4, 4, 4, 2)  # the same in files
+RECORDS, PAYLOADS = 12, 5  # in a payload; in a commit of 15 pages: four to a small segment, eight to a large one
+_BOOT, _TABLE, _NTP = b"bootboot", b"tabletab", ClockSource.NTP
 
 
 def open_lanes(folder: Path, disk: SmallDisk, plan: SpoolPlan = PLAN) -> Lanes:
@@ -41,10 +40,8 @@ def payload(first: int) -> Payload:
         (10**15, msgpack.packb([Kind.READING if n % 12 else Kind.HEALTH, 1, n, *[2**60] * 110]))
         for n in range(first, first + RECORDS)
     ]
-    header = BatchHeader(
-        b"bootboot", b"tabletab", 10**15, 1, ClockSource.NTP, 1, (Source(7, first, RECORDS),)
-    )
-    return Payload(RECORDS, pack_batch(header, items))
+    sources = (Source(7, first, RECORDS),)
+    return Payload(RECORDS, pack_batch(BatchHeader(_BOOT, _TABLE, 10**15, 1, _NTP, 1, sources), items))
 
 
 def commit(lanes: Lanes, lane: Lane) -> None:
