@@ -26,7 +26,7 @@ MIB = 1 << 20
 SIZES = (MIB // 4, MIB // 4, MIB // 2, MIB // 2)
 PLAN = SpoolPlan(quota_mib=(2, 2, 4, 3), floor_mib=(1, 1, 2, 1), reserve_mib=1)
 QUOTAS, FLOORS = (8, 8, 8, 6), (4, 4, 4, 2)  # the same in files
-RECORDS, PAYLOADS = 12, 5  # in a payload; in a commit of 15 pages: four to a small segment, eight to a large one
+RECORDS, PAYLOADS = 12, 5  # in a payload; in a commit of 15 pages: four or eight to a segment
 _BOOT, _TABLE, _NTP = b"bootboot", b"tabletab", ClockSource.NTP
 
 
