@@ -25,9 +25,12 @@ class Blanks:
         self.room = room
         self._files: list[Path] = []
 
-    def found(self, files: list[Path]) -> None:
-        """Files that were blank when the folder was opened."""
-        self._files = files
+    def found(self, files: list[Path], most: int) -> None:
+        """Files that were blank when the folder was opened; those beyond `most` are removed."""
+        self._files = files[:most]
+        for path in files[most:]:
+            with contextlib.suppress(OSError):
+                self._disk.unlink(path)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -67,15 +70,11 @@ class Blanks:
         except OSError:
             self._counters["recycle_errors"] += 1
 
-    def release(self) -> bool:
-        """Give one back to the file system; False if there is none."""
-        path = self.take()
-        if path is None:
-            return False
+    def remove(self, path: Path) -> None:
+        """Give one that was taken back to the file system."""
         with contextlib.suppress(OSError):
             self._disk.unlink(path)
             self._disk.sync_folder(self._folder)  # some file systems have the space only then
-        return True
 
     def _name(self) -> Path:
         return self._folder / f"{secrets.token_hex(8)}.free"

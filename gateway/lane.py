@@ -30,6 +30,7 @@ from gateway.segment import (
     StoredFrame,
     pack_commit,
     remember,
+    write_header,
 )
 from gateway.twopage import TwoPageFile
 
@@ -49,10 +50,12 @@ class LaneLog:
         self._folder = folder
         self._form = form
         self._appending = threading.Lock()  # held for a whole commit
-        self._lock = threading.Lock()  # guards what follows; never held while the disk syncs
+        self._losing = threading.Lock()  # guards the losses; held while they are written and carried out
+        self._lock = threading.Lock()  # guards what follows; not held while a commit or a loss is synced
         self._segments: list[Segment] = []
         self._unreadable: list[Path] = []
         self._spoilt = False  # the active segment must not be written again
+        self._prepares = True  # no blank file was made early for this segment yet, nor refused
         self._settled = False  # the hub has said what it has, since this opening
         self._corrupt_to = 0  # highest damaged record counted so far
         self._cursor: tuple[Path, int, int] | None = None  # segment, offset, sequence number there
@@ -79,7 +82,7 @@ class LaneLog:
             self._spoilt = True  # so that the next segment tries again
         found = look(self._disk, self._folder, self._form, self._losses.moved_by)
         self._segments = found.segments
-        self._blanks.found(found.free)
+        self._blanks.found(found.free, max(0, self._form.segments_max - len(found.segments)))
         self.next_seq = max(self.acked, self._losses.last) + 1
         if self._segments:
             tail = find_tail(self._disk, self._segments[-1], self._form.read_marks)
@@ -121,7 +124,7 @@ class LaneLog:
         try:
             segment = self._segment_for(sum(FRAME_HEAD.size + len(p.content) for p in payloads))
             if not self._settled and not self._losses.since:
-                with self._lock:
+                with self._losing:
                     self._losses.unconfirmed_from(first_seq)
             commit = pack_commit(segment.seed, first_seq - segment.moved, payloads)
             self._disk.write(segment.fd, commit, segment.end)
@@ -159,9 +162,7 @@ class LaneLog:
         blank = self._blank_file()
         fd = self._disk.open(blank)
         try:
-            for at in (0, form.segment_bytes - PAGE):
-                self._disk.write(fd, header.pack(), at)
-            self._disk.sync(fd)
+            write_header(self._disk, fd, form.segment_bytes, header)
             # Named only now: a file with a segment's name has always had a header. A segment that begins
             # at the same number holds no whole commit, and is replaced in the same step.
             self._disk.rename(blank, path)
@@ -181,7 +182,7 @@ class LaneLog:
             while self._unreadable:
                 self._recycle(self._unreadable.pop(), None)
             self._drop_acked()
-        self._spoilt = False
+        self._spoilt, self._prepares = False, True
         self.counters["header_bytes"] += 2 * PAGE
         return segment
 
@@ -205,7 +206,10 @@ class LaneLog:
         """Have a blank file ready early, called where no record waits for it; nothing is given up for it."""
         with self._appending, contextlib.suppress(OSError):
             half_full = not self._segments or self._segments[-1].end > self._form.segment_bytes // 2
-            if half_full and not len(self._blanks) and self.files < self._form.segments_max:
+            wanted = half_full and not len(self._blanks) and self.files < self._form.segments_max
+            if wanted and self._prepares:
+                self._blanks.room.ask(0)
+                self._prepares = False  # a try that fails may have written megabytes: one a segment will do
                 blank = self._blanks.create(0)
                 with self._lock:
                     self._blanks.give_back(blank)
@@ -226,31 +230,32 @@ class LaneLog:
         """Give a file back to the file system, rather a blank one; bytes freed, 0 if it has only `keep`."""
         while self.files > keep:
             with self._lock:
-                if self._blanks.release():
-                    return self._form.segment_bytes
+                blank = self._blanks.take()
+            if blank is not None:
+                self._blanks.remove(blank)
+                return self._form.segment_bytes
             if not self.evict_oldest():
                 break
         return 0
 
     def evict_oldest(self) -> bool:
         """Give up the oldest segment, declared as lost; False if only the active one is left."""
-        with self._lock:
-            if len(self._segments) < 2:
-                return False
-            oldest, following = self._segments[0], self._segments[1]
-            last = following.first_seq - 1
-            first = max(self.acked + 1, oldest.first_seq)
-        counts = count_kinds(self._disk, oldest, first, last, self._form)  # not locked: it reads all of it
-        with self._lock:
-            if self._segments[:1] != [oldest]:
-                return True  # the hub's ack was quicker
-            if last > self.acked:
+        with self._losing:
+            with self._lock:
+                if len(self._segments) < 2:
+                    return False
+                oldest, last = self._segments[0], self._segments[1].first_seq - 1
+                first = max(self.acked + 1, oldest.first_seq)
+            if first <= last:
+                counts = count_kinds(self._disk, oldest, first, last, self._form)
                 if self._losses.last > self.acked:
                     counts.update(self._losses.counts)
                 # Declared first, then done: a crash between the two is finished at the next opening.
                 self._losses.declare(last, "evicted", counts)
                 self.counters["records_evicted"] += last - first + 1
-            self._recycle_first()
+            with self._lock:
+                if self._segments[:1] == [oldest]:  # else the hub's ack was quicker
+                    self._recycle_first()
             return True
 
     def _recycle_first(self) -> None:
@@ -276,7 +281,7 @@ class LaneLog:
             last_held = self.next_seq - 1
             first_stored = self._segments[0].first_seq if self._segments else self.next_seq
             if seq < first_stored:
-                found.append(self._head_gap(seq, first_stored - 1))
+                found.append(self._losses.gap(seq, first_stored - 1, self.acked))
                 seq = first_stored
             for index, segment in enumerate(self._segments):
                 final = index + 1 == len(self._segments)
@@ -309,13 +314,6 @@ class LaneLog:
             frames = (frame.moved(segment.moved) for frame in frames)
         return itertools.takewhile(lambda frame: frame.first_seq <= last, frames)
 
-    def _head_gap(self, seq: int, last: int) -> Lost:
-        if last <= self.acked:
-            return Lost(seq, last, "forgotten")  # a hub acknowledged them once and no longer has them
-        if self._losses.last < last:
-            return Lost(seq, last, "disk")
-        return Lost(seq, last, self._losses.reason, self._losses.counts)
-
     def _corrupt(self, first: int, last: int) -> Lost:
         self.counters["records_corrupt"] += max(0, last - max(first - 1, self._corrupt_to))
         self._corrupt_to = max(self._corrupt_to, last)
@@ -329,12 +327,13 @@ class LaneLog:
         those numbers since then counts on behind what the hub has. Raises OSError if that cannot be
         written down; the next Welcome tries again.
         """
-        with self._appending:
+        # Only the first waits for a commit that is under way: a lane's slow disk must not hold up the others.
+        with contextlib.nullcontext() if self._settled else self._appending:
             ahead = 0 if self._settled else AHEAD_MAX
             if hub_has >= self.next_seq + ahead:
                 raise SpoolError(f"the hub claims record {hub_has}, this box made {self.next_seq - 1}")
             if not self._settled:
-                with self._lock:
+                with self._losing, self._lock:
                     self._confirm(hub_has)
                 self._settled = True
         self.ack(hub_has)

@@ -170,14 +170,19 @@ def _epoch_of(disk: Disk, folder: Path, segment_bytes: tuple[int, ...]) -> bytes
     """The spool's epoch: 8 random bytes, made when it is created; a new card means a new epoch."""
     path = folder / "epoch"
     if path.name in disk.list_folder(folder):
+        unreadable: OSError | None = None
         fd = disk.open(path)
         try:
             found = disk.read(fd, _EPOCH_SIZE, 0)
+        except OSError as error:
+            found, unreadable = b"", error
         finally:
             disk.close(fd)
         epoch = found[len(_EPOCH_HEAD) : len(_EPOCH_HEAD) + 8]
         if found == _epoch_file(epoch):
             return epoch
+        if unreadable and not _epoch_of_segments(disk, folder, segment_bytes):
+            raise unreadable  # a whole disk may be silent: what it holds must not become another epoch's
         say(_log, logging.ERROR, f"{path} is damaged; it is made again from what the segments say")
     epoch = _epoch_of_segments(disk, folder, segment_bytes) or secrets.token_bytes(8)
     beside = folder / "epoch.new"

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from gateway.disk import Disk
 from gateway.errors import SpoolError
+from gateway.segment import Lost
 from gateway.twopage import TwoPageFile
 
 _MOVES_MAX: Final = 32  # each takes a damaged disk; those of segments that are gone are forgotten
@@ -44,6 +45,14 @@ class Losses:
     def since(self) -> int:
         """First number given out that no Welcome has confirmed; 0 if all were."""
         return int(self._value.get("since", 0))
+
+    def gap(self, first: int, last: int, acked: int) -> Lost:
+        """What a hub that asks for records from `first` on is told of them, up to `last`, all gone."""
+        if last <= acked:
+            return Lost(first, last, "forgotten")  # a hub acknowledged them once and no longer has them
+        if self.last < last:
+            return Lost(first, last, "disk")
+        return Lost(first, last, self.reason, self.counts)
 
     def declare(self, last: int, reason: str, counts: Mapping[int, int]) -> None:
         """Records up to `last` are given up."""

@@ -4,6 +4,7 @@ Reads only; what to do about it is `gateway.lane`'s. A file that is no segment o
 """
 
 import contextlib
+import errno
 import itertools
 import re
 from collections import Counter
@@ -20,6 +21,7 @@ FREE_NAME: Final = re.compile(r"[0-9a-f]{16}\.free")
 
 _COMMIT_PAGES: Final = 64  # the most that a commit takes (gateway.lane)
 RECORD_MIN: Final = 4  # bytes; no record of a batch takes less
+_OWN_LIMITS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 ReadMarks = Callable[[bytes], Mapping[int, int]]
 CountKinds = Callable[[bytes], Mapping[int, int]]
@@ -93,7 +95,9 @@ def look(disk: Disk, folder: Path, form: LaneFormat, moved_by: Callable[[int], i
 def _segment(disk: Disk, path: Path, size: int) -> Segment | None:
     try:
         fd = disk.open(path)
-    except OSError:
+    except OSError as error:
+        if error.errno in _OWN_LIMITS:
+            raise  # that says nothing of the file, which would be given up for damaged
         return None
     header = read_header(disk, fd, size)
     if header is None:

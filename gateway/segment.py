@@ -108,6 +108,14 @@ class SegmentHeader:
         return page.ljust(PAGE, b"\0")
 
 
+def write_header(disk: Disk, fd: int, size: int, header: SegmentHeader) -> None:
+    """Make a file of `size` bytes a segment: first and last page, on the medium."""
+    page = header.pack()
+    for at in (0, size - PAGE):
+        disk.write(fd, page, at)
+    disk.sync(fd)
+
+
 def read_header(disk: Disk, fd: int, size: int) -> SegmentHeader | None:
     """The header of a segment of `size` bytes, from its first or last page; None if neither can be read."""
     for at in (0, size - PAGE):
