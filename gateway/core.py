@@ -27,7 +27,7 @@ from gateway.log import say, start_logging
 from gateway.mounts import FORGETFUL, filesystem_of
 from gateway.ownrecords import OwnRecords
 from gateway.plan import Plan, load_plan
-from gateway.process import die_with_parent
+from gateway.process import die_with_parent, open_many_files
 from gateway.reading import Lane
 from gateway.records import Item, pack_anchor
 from gateway.sdnotify import notify, watchdog_every_s
@@ -256,6 +256,7 @@ def main(arguments: list[str]) -> int:
     """Entry point; exit status 1 with one plain line for what a person must mend."""
     start_logging("core")
     die_with_parent()
+    open_many_files()  # each of the spool's segments is held open
     try:
         if len(arguments) not in {1, 2}:
             raise ConfigError("usage: python -m gateway.core PLAN [SITE]")

@@ -45,8 +45,8 @@ def tell_signals(descriptor: int, *numbers: int) -> None:
 def open_many_files() -> None:
     """Raise this process's limit of open files to all that it may have.
 
-    The usual 1024, which select(2) is to blame for, are 500 boxes with two connections each. Whoever calls
-    this uses poll or epoll.
+    The usual 1024, which select(2) is to blame for, are 500 boxes with two connections each, or 8 GiB of
+    a spool. Whoever calls this uses poll or epoll.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

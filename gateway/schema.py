@@ -20,7 +20,7 @@ from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found
 from gateway.ports.url import SCHEMES, port_schemes
 from gateway.reading import SENSOR_NAME
 from gateway.settings import secret_names
-from gateway.spoolconfig import QUOTA_MAX, QUOTA_MIN
+from gateway.spoolconfig import QUOTA_MAX, QUOTA_MIN, RESERVE_MAX
 
 _NAME: Final = f"^{SENSOR_NAME.pattern}$"
 _SECRET: Final = "^(file:/.+|env:[A-Za-z_][A-Za-z0-9_]*)$"  # noqa: S105  a pattern, not a secret
@@ -49,17 +49,23 @@ def site_schema(drivers: Iterable[Plugin], stages: Iterable[Plugin]) -> dict[str
 
 
 def _spool(default: SpoolPlan) -> dict[str, Any]:
-    mib = {"type": "integer", "maximum": QUOTA_MAX}
+    mib = {"type": "integer"}
     four = {
         "type": "array",
-        "prefixItems": [mib | {"minimum": low} for low in QUOTA_MIN],
+        "prefixItems": [
+            mib | {"minimum": low, "maximum": high} for low, high in zip(QUOTA_MIN, QUOTA_MAX, strict=True)
+        ],
         "minItems": 4,
         "maxItems": 4,
     }
     lanes = "for alerts, state, telemetry and bulk"
     quota = {"default": list(default.quota_mib), "description": f"The most MiB on disk {lanes}."}
     floor = {"default": list(default.floor_mib), "description": f"MiB no other lane takes away, {lanes}."}
-    reserve = {"minimum": 0, "description": "MiB to leave free; a twentieth of the disk where not given."}
+    reserve = {
+        "minimum": 0,
+        "maximum": RESERVE_MAX,
+        "description": "MiB to leave free; a twentieth of the disk where not given.",
+    }
     properties = {"quota_mib": four | quota, "floor_mib": four | floor, "reserve_mib": mib | reserve}
     return {"type": "object", "additionalProperties": False, "properties": properties}
 

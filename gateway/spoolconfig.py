@@ -10,7 +10,9 @@ from gateway.validate import shown
 
 KEYS: Final = ("quota_mib", "floor_mib", "reserve_mib")
 QUOTA_MIN: Final = tuple(FILES_MIN * size >> 20 for size in SEGMENT_BYTES)  # MiB, by lane
-QUOTA_MAX: Final = 1 << 20  # MiB in one lane, or left free
+_FILES_MAX: Final = 2048  # of a lane, as each is held open; a process may open 4096 on the poorest systems
+QUOTA_MAX: Final = tuple(_FILES_MAX * size >> 20 for size in SEGMENT_BYTES)
+RESERVE_MAX: Final = 1 << 20  # MiB
 
 _FourMib = tuple[int, int, int, int]
 _FOUR: Final = "must be four whole numbers of MiB for alerts, state, telemetry and bulk"
@@ -25,9 +27,10 @@ def read_spool(written: Any, findings: Findings) -> SpoolPlan:
     default = SpoolPlan()
     quota = default.quota_mib
     if "quota_mib" in spool:
-        found = _four(spool["quota_mib"], (QUOTA_MAX,) * 4)
+        found = _four(spool["quota_mib"], QUOTA_MAX)
         if found is None:
-            text = f"quota_mib {_FOUR}, from {list(QUOTA_MIN)}, not {shown(spool['quota_mib'])}"
+            rule = f"from {list(QUOTA_MIN)} to {list(QUOTA_MAX)}"
+            text = f"quota_mib {_FOUR}, {rule}, not {shown(spool['quota_mib'])}"
             findings.at_value(("spool", "quota_mib"), text)
         quota = found or quota
     alert, state, telemetry, bulk = map(min, default.floor_mib, quota)
@@ -40,14 +43,14 @@ def read_spool(written: Any, findings: Findings) -> SpoolPlan:
             findings.at_value(("spool", "floor_mib"), text)
         floor = found or floor
     reserve = spool.get("reserve_mib")
-    if "reserve_mib" in spool and not (type(reserve) is int and 0 <= reserve <= QUOTA_MAX):
+    if "reserve_mib" in spool and not (type(reserve) is int and 0 <= reserve <= RESERVE_MAX):
         text = f"reserve_mib must be a whole number of MiB to leave free, from 0, not {shown(reserve)}"
         findings.at_value(("spool", "reserve_mib"), text)
         reserve = None
     return SpoolPlan(quota_mib=quota, floor_mib=floor, reserve_mib=reserve)
 
 
-def _four(written: Any, most: _FourMib) -> _FourMib | None:
+def _four(written: Any, most: tuple[int, ...]) -> _FourMib | None:
     """Four whole numbers, each between its lane's least quota and `most`."""
     if not isinstance(written, list) or [type(mib) for mib in written] != [int] * 4:
         return None

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -155,6 +157,21 @@ def test_a_process_that_may_open_no_more_files_takes_no_segment_for_damaged(tmp_
     log = open_lane(tmp_path / "lane")
     assert contents(log) == stored
     log.close()
+
+
+_FEW_FILES = """if True:
+    import resource
+    from gateway import core
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    core.main([])  # says how it is used, and ends
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == hard
+"""
+
+
+@pytest.mark.slow
+def test_core_may_open_as_many_files_as_the_system_allows() -> None:
+    subprocess.run([sys.executable, "-c", _FEW_FILES], check=True, capture_output=True)
 
 
 def test_blank_files_beyond_a_lower_quota_are_given_back(tmp_path: Path) -> None:
