@@ -12,7 +12,7 @@ def filesystem_of(path: Path) -> str:
     device = path.stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"
     found = "unknown"
-    with Path("/proc/self/mountinfo").open(encoding="utf-8") as mounts:
+    with Path("/proc/self/mountinfo").open(encoding="utf-8", errors="surrogateescape") as mounts:
         for line in mounts:
             before, _, after = line.partition(" - ")
             if before.split(" ")[2] == wanted:
