@@ -11,6 +11,8 @@ held it to commit it with others (`held`, which it tells); `base` is the least t
 without a queue. In balance messages find a queue of `target`. What deviates from the paper, and why:
 
 - It looks at the quickest message of a round: a lost packet delays all that follow it on a TCP connection.
+- Where acks come late by chance, as on a busy machine, even the quickest of a round is late. Taken for a
+  queue that would starve the link, so the target grows with what two acks in a row usually differ by.
 - At first it doubles each round trip, and again whenever the base was found anew, until a queue shows.
 - The least seen is forgotten after a while, as routes change. Since a queue that never empties would pass for
   the way itself, the window dips for one round now and then, just so far that the queue should be gone.
@@ -25,7 +27,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-TARGET_NS: Final = 22_000_000  # of queue that a message finds
+TARGET_NS: Final = (18_000_000, 40_000_000)  # of queue that a message finds: with even acks, with late ones
 PIECE_NS: Final = 12_000_000  # of the link's time that one message should take
 PIECE: Final = (1024, 32768)  # bytes of one message, at the least and at the most
 FIRST: Final = 4096  # bytes under way before anything is known
@@ -37,6 +39,8 @@ _SAME: Final = 0.12  # changes a queue of its own by more than this one
 _RISE: Final = 1.25
 _FIRST_RISE: Final = 1.5
 _CALM: Final = 3  # rounds without a queue, and there is none
+_LATE: Final = 1.75  # times what acks differ by is the target
+_LEARNS: Final = 1.1  # by which one ack changes the target: it follows the median of what they differ by
 _FRAMES: Final = 0.7  # the target is not less than this much of a message's time on a slow link
 _SHARE: Final = 20  # nor than this fraction of the way, on a long one
 _DIP: Final = 0.75  # of what the link itself holds
@@ -76,10 +80,12 @@ class Window:
         self.under_way = 0
         self.rounds = 0
         self.next_ns = 0  # nothing is sent before, so that what one ack allows does not go at once
-        self._target_ns = float(TARGET_NS)
+        self._target_ns = self._jitter_ns = float(TARGET_NS[0])
+        self._last_taken_ns = 0
         self._wanted = float(FIRST)
         self._doubling = True
-        self._dip_due = self._dipping = False
+        self._dip_due = False
+        self._dipped_from = 0.0  # window to go back to; 0: none
         self._wait_rounds = 0
         self._falling: tuple[float, float] | None = None  # window and queue when it began to fall
         self._calm = 0  # rounds in a row without a queue
@@ -140,6 +146,7 @@ class Window:
         held_ns = min(max(0, held_ns), whole_ns - _TAKEN_MIN_NS)
         sample = _Sample(whole_ns - held_ns, held_ns, newest.flight)
         self._held_ns += (held_ns - self._held_ns) / 8
+        self._look_at_jitter(sample.taken_ns)
         self._look_at_base(sample.taken_ns, now_ns)
         self._quickest_ns = min(self._quickest_ns, sample.taken_ns)
         self._fastest = max(self._fastest, sample.flight / sample.whole_ns)
@@ -149,6 +156,13 @@ class Window:
             self._quickest_ns, self._fastest = math.inf, 0.0
             self._round_ns, self._held_back = now_ns, False
             self.rounds += 1
+
+    def _look_at_jitter(self, taken_ns: int) -> None:
+        differs = _LATE * abs(taken_ns - self._last_taken_ns) > self._jitter_ns
+        least, most = TARGET_NS
+        learnt_ns = self._jitter_ns * _LEARNS if differs else self._jitter_ns / _LEARNS
+        self._jitter_ns = max(least, min(learnt_ns, most))
+        self._last_taken_ns = taken_ns
 
     def _look_at_base(self, taken_ns: int, now_ns: int) -> None:
         before, this = self._base
@@ -166,20 +180,21 @@ class Window:
             return  # nobody knows what the link would have carried
         if self._wait_rounds:  # what is acked now was sent before the last change
             self._wait_rounds -= 1
-            if self._dipping and not self._wait_rounds:
-                self._dipping, self._wait_rounds = False, 1
-                self._set(self._aim())
+            if self._dipped_from and not self._wait_rounds:
+                self._set(self._dipped_from)
+                self._dipped_from, self._wait_rounds = 0.0, 1
             return
         self._rate = (self._rate + self._fastest) / 2 if self._rate else self._fastest
         frame_ns = self._largest / self._rate
-        self._target_ns = max(TARGET_NS, frame_ns * _FRAMES, self.base_ns / _SHARE)
+        self._target_ns = max(self._jitter_ns, frame_ns * _FRAMES, self.base_ns / _SHARE)
         queue_ns = self._quickest_ns - self.base_ns
         self._calm = self._calm + 1 if queue_ns < self._target_ns / 4 else 0
         if self._doubling:
             self._double(queue_ns)
         elif self._dip_due:
-            self._dip_due, self._dipping, self._wait_rounds = False, True, 2
-            self._set(self._rate * (self.base_ns + self._held_ns) * _DIP)
+            self._dip_due, self._wait_rounds = False, 2
+            self._dipped_from = self._aim(queue_ns, self._target_ns)
+            self._set(self._aim(queue_ns, 0.0) * _DIP)
         elif self._calm < _CALM:
             self._follow(queue_ns, now_ns)
         else:  # no queue: what was late had other reasons
@@ -189,13 +204,14 @@ class Window:
     def _double(self, queue_ns: float) -> None:
         if queue_ns > self._target_ns / 2:
             self._doubling, self._dip_due = False, True
-            self._set(self._aim())
+            self._set(self._aim(queue_ns, self._target_ns))
         else:
-            self._set(min(self._wanted * _FIRST_RISE, max(FIRST, _FIRST_RISE * self._aim())))
+            carried = self._rate * (self._way_ns + self._target_ns)  # until this round
+            self._set(min(_FIRST_RISE * self._wanted, max(FIRST, _FIRST_RISE * carried)))
 
     def _follow(self, queue_ns: float, now_ns: int) -> None:
         """Half way to where the queue should be the target."""
-        change = (1 + max(_FALL_MAX, self._aim() / self._wanted)) / 2
+        change = (1 + max(_FALL_MAX, self._aim(queue_ns, self._target_ns) / self._wanted)) / 2
         if change >= 1:
             self._falling = None
         elif self._falling is None or abs(queue_ns - self._falling[1]) > _SAME * self._falling[1]:
@@ -214,5 +230,10 @@ class Window:
     def _floor(self) -> float:
         return float(_MESSAGES_MIN * self._largest)
 
-    def _aim(self) -> float:
-        return self._rate * (self.base_ns + self._held_ns + self._target_ns)
+    def _aim(self, queue_ns: float, target_ns: float) -> float:
+        """The window that makes a queue of the target, by the one that made this queue."""
+        return self._wanted * (self._way_ns + target_ns) / (self._way_ns + queue_ns)
+
+    @property
+    def _way_ns(self) -> float:
+        return self.base_ns + self._held_ns

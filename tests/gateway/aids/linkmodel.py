@@ -18,6 +18,7 @@ class Link:
     delay_s: float = 0.06
     loss: float = 0.0
     jitter_s: float = 0.004  # of the hub's commits
+    late_s: tuple[float, float] = (0.0, 0.0)  # that a busy box reads each ack, at the least and at the most
     disk_s: float = 0.003
     size: int | None = None  # of all messages; None: as the window proposes, more or less
     seed: int = 0
@@ -39,6 +40,7 @@ class Drain:
         self._count = 0
         self._given = 0.0  # bytes handed to the link
         self._arrived = 0.0
+        self._read_at = 0.0
         self._wake_at = -1.0
         self._under_way: list[Sent] = []
         self._at_hub: list[tuple[Sent, float]] = []
@@ -104,7 +106,9 @@ class Drain:
     def _commit(self) -> None:
         committed, self._at_hub = self._at_hub, []
         acked_at = self.now
-        self.at(self.now + self.link.delay_s, lambda: self._acked(committed, acked_at))
+        late_s = self._random.uniform(*self.link.late_s)
+        self._read_at = max(self._read_at, self.now + self.link.delay_s + late_s)  # in their order
+        self.at(self._read_at, lambda: self._acked(committed, acked_at))
 
     def _acked(self, committed: list[tuple[Sent, float]], acked_at: float) -> None:
         for sent, _ in committed:
