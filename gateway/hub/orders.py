@@ -173,9 +173,9 @@ class Orders:
                 if "outcome" not in result:
                     continue  # of a sensor that has the name "box"
                 self._db.execute(
-                    "UPDATE orders SET outcome = ?, answered_ns = ?, uptime_s = ? WHERE box = ? AND id = ?"
-                    " AND outcome IS NULL",
-                    (result["outcome"], received_ns, mono_ns / 1e9, box, bytes.fromhex(result["id"])),
+                    "UPDATE orders SET outcome = ?, answered_ns = ?, uptime_s = ? WHERE box = ?"
+                    " AND lower(hex(id)) = ? AND outcome IS NULL",  # not parsed: a box may claim anything
+                    (result["outcome"], received_ns, mono_ns / 1e9, box, result["id"]),
                 )
 
 

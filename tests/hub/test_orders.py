@@ -156,6 +156,16 @@ def test_results_are_found_shown_and_the_first_one_counts(
     assert [entry.outcome for entry in orders.all()] == ["done", "site_wrong"], "kept without the index"
 
 
+def test_a_result_whose_id_is_no_id_stops_nobody(
+    say: Say, box: Box, folder: HubFolder, orders: Orders
+) -> None:
+    say("command", "elm-1", "ping")
+    (ping,) = orders.open("elm-1")
+    lie = msgpack.packb([6, 0, BoxCommand.PING, 1.5, True, Outcome.DONE])  # a float has .hex() too
+    journalled(folder, batch(1, 1, items=[(0, lie)]), result(ping.id, Outcome.DONE))
+    assert [entry.outcome for entry in orders.all()] == ["done"]
+
+
 def test_a_result_is_a_line_and_a_newer_boxs_is_not_lost(folder: HubFolder) -> None:
     newer = msgpack.packb([6, 0, BoxCommand.RELOAD, b"idididid", False, 99, 1])  # an outcome, and a field
     journalled(folder, result(b"idididid", Outcome.CLOCK_UNKNOWN), batch(1, 1, items=[(0, newer)]))
