@@ -141,6 +141,13 @@ def unpack_record(fields: list[Any], table: dict[str, Any]) -> dict[str, Any]:
         raise WireError("bad_record", f"{fields!r:.80}: {error}") from error
 
 
+def _hex(value: Any) -> str:
+    """Bytes as text; a float has a hex() of its own."""
+    if type(value) is not bytes:
+        raise TypeError(f"{value!r:.20} is no id")
+    return value.hex()
+
+
 def _unpack(kind: Kind, fields: list[Any], sensor: dict[str, Any]) -> dict[str, Any]:
     if kind is Kind.READING:
         values: dict[str, Value] = {}
@@ -151,11 +158,11 @@ def _unpack(kind: Kind, fields: list[Any], sensor: dict[str, Any]) -> dict[str, 
         label, event_id, error_us, score, threshold, model, level = fields[2:9]
         return {
             "label": sensor["labels"][label],
-            "id": event_id.hex(),
+            "id": _hex(event_id),
             "error_us": error_us,
             "score": score / 1000,
             "threshold": threshold / 1000,
-            "model": model.hex(),
+            "model": _hex(model),
             "level": None if level is None else level / 10,
         }
     if kind is Kind.HEALTH:
@@ -165,7 +172,7 @@ def _unpack(kind: Kind, fields: list[Any], sensor: dict[str, Any]) -> dict[str, 
     if kind is Kind.ANCHOR:
         boot, mono_ns, wall_ns, source, error_us = fields[2:7]
         return {
-            "boot": boot.hex(),
+            "boot": _hex(boot),
             "mono_ns": mono_ns,
             "wall_ns": wall_ns,
             "clock": ClockSource(source).name.lower(),
@@ -173,7 +180,7 @@ def _unpack(kind: Kind, fields: list[Any], sensor: dict[str, Any]) -> dict[str, 
         }
     if kind is Kind.RESULT:
         command, command_id, ok = fields[2:5]
-        plain = {"id": command_id.hex(), "ok": bool(ok)}
+        plain = {"id": _hex(command_id), "ok": bool(ok)}
         if fields[1] == 0:
             return plain | {"command": BoxCommand(command).name.lower(), "outcome": _outcome(fields[5])}
         return plain | {"command": sensor["commands"][command]}

@@ -163,6 +163,11 @@ def test_text_is_no_element_of_a_record() -> None:
         unpack_record([3, 1, 1, None, "\x1b[2J"], TABLE)
 
 
+def test_a_float_is_no_id_though_it_has_a_hex() -> None:
+    with pytest.raises(WireError, match="is no id"):
+        unpack_record([5, 0, 1.5, 1, 1, 1, 0], TABLE)
+
+
 @given(st.lists(st.one_of(st.integers(), st.text(), st.binary(), st.none(), st.booleans()), max_size=9))
 def test_hostile_records_are_a_wire_error(fields: list[object]) -> None:
     try:
