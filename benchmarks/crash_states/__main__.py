@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import asdict
 
+from benchmarks.common.arguments import whole
 from gateway_hil.crashes.enumerate import Account, enumerate_states
 from gateway_hil.crashes.explore import Explorer, Found
 from gateway_hil.crashes.rot import explore_rot
@@ -27,11 +28,13 @@ QUICK = 10_000
 def main() -> int:
     """Enumerate and print; exit status 1 if a state is wrong."""
     parser = argparse.ArgumentParser(prog="./dev bench crash-states", description=__doc__)
-    parser.add_argument("--states", type=int, default=STATES, help=f"at least so many (default {STATES})")
+    parser.add_argument(
+        "--states", type=whole(1), default=STATES, help=f"at least so many (default {STATES})"
+    )
     parser.add_argument("--quick", action="store_true", help=f"only {QUICK}")
-    parser.add_argument("--seed", type=int, default=1, help="of the first story; the next ones follow")
-    parser.add_argument("--state", type=int, help="only this state of the story --seed")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seed", type=whole(0), default=1, help="of the first story; the next ones follow")
+    parser.add_argument("--state", type=whole(0), help="only this state of the story --seed")
+    parser.add_argument("--processes", type=whole(1), default=os.cpu_count() or 1, help="at once")
     parser.add_argument("--json", action="store_true", help="the figures as JSON on the last line")
     arguments = parser.parse_args()
     if arguments.state is not None:
@@ -69,7 +72,8 @@ def figures(account: Account, took_s: float) -> dict[str, object]:
     found = None if account.found is None else asdict(account.found)
     wrong = {"violations": int(found is not None), "found": found}
     return (
-        {"states": account.states, "stories": account.stories, "seconds": round(took_s, 1)}
+        {"ratios": {"violations": wrong["violations"]}}
+        | {"states": account.states, "stories": account.stories, "seconds": round(took_s, 1)}
         | wrong
         | {"kinds": dict(account.rows())}
     )

@@ -15,16 +15,17 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.common.arguments import whole
 from gateway_hil.wholebox.storm import Storm
 
 
 def main() -> int:
     """Rage and print; exit status 1 if the promise is broken."""
     parser = argparse.ArgumentParser(prog="./dev bench storm", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=300.0, help="how long (default 300)")
+    parser.add_argument("--seconds", type=whole(5), default=300, help="how long (default 300)")
     parser.add_argument("--quick", action="store_true", help="20 seconds")
     parser.add_argument(
-        "--seed", type=int, default=random.SystemRandom().getrandbits(31), help="repeats its draws"
+        "--seed", type=whole(0), default=random.SystemRandom().getrandbits(31), help="repeats its draws"
     )
     parser.add_argument("--json", action="store_true", help="the figures as JSON on the last line")
     arguments = parser.parse_args()
@@ -38,10 +39,12 @@ def main() -> int:
         storm.rage(20.0 if arguments.quick else arguments.seconds, lambda text: print(text, flush=True))
         storm.settle(120.0)
         outcome = storm.account()
-    print(f"killed {outcome.kills}; {outcome.made} records handed over, {outcome.received} at the hub")
+    print(f"killed {outcome.kills}; {outcome.made} records handed over")
+    print(f"{outcome.received} at the hub, what core itself says of the box among them")
     print(f"declared lost {outcome.declared}; wrong: {outcome.wrong or 'nothing'}")
     if arguments.json:
-        print(json.dumps(asdict(outcome) | {"seed": arguments.seed, "seconds": time.monotonic() - started_s}))
+        found = {"ratios": {"wrong": len(outcome.wrong)}} | asdict(outcome)
+        print(json.dumps(found | {"seed": arguments.seed, "seconds": time.monotonic() - started_s}))
     return int(bool(outcome.wrong))
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.common import arguments as given
 from benchmarks.common.progress import say
 from benchmarks.common.promise import Promise, report
 from benchmarks.uplink import show
@@ -67,7 +68,9 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="only whether it works: its times mean nothing")
     parser.add_argument("--json", action="store_true", help="the figures as JSON on the last line")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="leave the rest out")
-    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a real disk")
+    parser.add_argument(
+        "--folder", type=given.folder, default=Path("/var/tmp"), help="on a real disk (/var/tmp)"
+    )
     parser.add_argument("--out", type=Path, default=Path(".bench"), help="where the picture goes")
     arguments = parser.parse_args()
     if reason := why_not():
@@ -76,12 +79,12 @@ def main() -> int:
     extent = SHORT if arguments.short else QUICK if arguments.quick else FULL
     found = Findings()
     parts = {"drain": _drain, "bad": _bad, "fleet": _fleet, "lan": _lan, "speed": _speed}
-    with tempfile.TemporaryDirectory(prefix="uplink-", dir=arguments.folder) as folder:
+    with tempfile.TemporaryDirectory(prefix="uplink-", dir=arguments.folder) as place:
         for name in PARTS:
             if name in arguments.only:
-                place = Path(folder) / name
-                place.mkdir()
-                parts[name](place, found, extent, arguments.out)
+                part = Path(place) / name
+                part.mkdir()
+                parts[name](part, found, extent, arguments.out)
     return report(found.promises, found.figures, as_json=arguments.json, more=found.ratios)
 
 

@@ -84,12 +84,15 @@ class Hub:
 
 
 def _init(arguments: argparse.Namespace) -> int:
+    from gateway.enrolment import split_endpoint
     from gateway.hub.folder import create
 
     folder = create(_path(arguments), arguments.bind, arguments.endpoint, arguments.name)
     print(
         f"made the hub {folder.name!r} in {folder.path}; boxes find it at {folder.endpoint} and the next port"
     )
+    if split_endpoint(folder.endpoint)[1] != split_endpoint(folder.bind)[1]:
+        print(f"it listens at  {folder.bind} and the next port: forward to them, or make it anew with --bind")
     print(f"start it:      gateway hub run {folder.path}")
     print(f"let a box in:  gateway hub token {folder.path}")
     return 0

@@ -3,7 +3,7 @@
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -24,12 +24,18 @@ _NAMES: Final = [command.name.lower() for command in ARGUMENTS]
 _Open = Callable[[argparse.Namespace], "HubFolder"]
 _AddCommand = Callable[..., argparse.ArgumentParser]
 
+# The option that gives each argument of a command.
+_OPTIONS: Final = {"bytes_per_s": "--bytes-per-s", "for_s": "--for"}
+
 # What a person reads beside an outcome that is not "done".
 _TEXTS: Final = {
     Outcome.FAILED: "it could not be done; the box's log says why",
     Outcome.INTERRUPTED: "the box's core died while at it, and does not try again; send another",
     Outcome.EXPIRED: "it had expired, or the box's clock is wrong",
-    Outcome.CLOCK_UNKNOWN: "the box does not know what time it is, so it takes a ping and nothing else",
+    Outcome.CLOCK_UNKNOWN: (
+        "the box does not know what time it is, so it takes a ping and nothing else; "
+        "`gateway doctor` there says how to mend it"
+    ),
     Outcome.UNKNOWN_COMMAND: "the box's software does not know this command; update it",
     Outcome.BAD_ARGUMENTS: "the box's software takes other arguments; update it",
     Outcome.OTHER_BOX: "it was signed for another box",
@@ -69,6 +75,7 @@ class OrderCommands:
             raise ConfigError(unknown("command", arguments.command, _NAMES))
         given = {"bytes_per_s": arguments.bytes_per_s, "for_s": _whole_seconds(arguments.for_s, "--for")}
         numbers = {name: number for name, number in given.items() if number is not None}
+        _check_options(arguments.command, numbers)
         life_s = _whole_seconds(arguments.expires, "--expires") or 0
         if not 1 <= life_s <= LIFE_MAX_S:
             raise ConfigError(f"--expires must lie in 1 s..{LIFE_MAX_S // 3600} h")
@@ -104,6 +111,20 @@ def _orders(folder: "HubFolder") -> "Orders":
 
     Registry(folder.registry).close()  # makes the list of boxes, if no hub ever ran here
     return Orders(folder.registry, folder.index)
+
+
+def _check_options(command: str, numbers: Mapping[str, int]) -> None:
+    """Refuse what the box would refuse, in the words that were typed."""
+    wanted = ARGUMENTS[BoxCommand[command.upper()]]
+    if missing := [_OPTIONS[name] for name in wanted if name not in numbers]:
+        raise ConfigError(f"{command} needs {' and '.join(missing)}")
+    for name, number in numbers.items():
+        if name not in wanted:
+            raise ConfigError(f"{command} takes no {_OPTIONS[name]}")
+        least, most = wanted[name]
+        if not least <= number <= most:
+            between = f"0 s..{most // 3600} h" if name == "for_s" else f"{least}..{most}"
+            raise ConfigError(f"{_OPTIONS[name]} must lie in {between}, not {number}")
 
 
 def _whole_seconds(text: str | None, option: str) -> int | None:

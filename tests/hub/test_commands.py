@@ -57,6 +57,13 @@ def test_init_makes_a_hub_once(say: Say, tmp_path: Path) -> None:
     assert "already holds a hub" in err
 
 
+def test_init_says_where_it_listens_if_boxes_look_elsewhere(say: Say, tmp_path: Path) -> None:
+    _, out, _ = say("init", str(tmp_path / "a"), "--endpoint", "tcp://hub.example:17711")
+    assert "it listens at  tcp://0.0.0.0:7711 and the next port" in out
+    _, out, _ = say("init", str(tmp_path / "b"), "--endpoint", "tcp://hub.example:7711")
+    assert "listens" not in out
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
