@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import arguments as given
 from benchmarks.common.progress import say
 from benchmarks.common.promise import report
 from benchmarks.spool.blockdisk import BlockDisk, NoBlockDisk
@@ -32,7 +33,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev bench spool", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute: smaller counts, a backlog of 100,000")
     parser.add_argument("--json", action="store_true", help="the figures as JSON on the last line")
-    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on the disk to measure")
+    parser.add_argument(
+        "--folder", type=given.folder, default=Path("/var/tmp"), help="on the disk to measure"
+    )
     parser.add_argument("--out", type=Path, default=Path(".bench"), help="where the picture goes")
     arguments = parser.parse_args()
     extent = QUICK if arguments.quick else FULL
