@@ -116,6 +116,7 @@ class Driver:
     kind: ClassVar[str] = ""  # the scheme of the ports it hangs on: serial, ble, gpio, alsa, v4l2
     emits: ClassVar[tuple[Measure, ...]] = ()
     accepts: ClassVar[tuple[Command, ...]] = ()
+    lamp: ClassVar[str] = ""  # "switch": accepts on and off; "dimmer": accepts dim with a level in percent
     settings: Any = Settings()
 
     def __init__(self, settings: Settings | None = None) -> None:

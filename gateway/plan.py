@@ -15,7 +15,7 @@ from typing import Any, Final
 from gateway.errors import ConfigError
 from gateway.reading import Measure
 
-VERSION: Final = 2
+VERSION: Final = 3
 RESERVE_MAX: Final = 512 << 20  # bytes left free where the site file does not say
 
 
@@ -25,6 +25,57 @@ class StagePlan:
 
     factory: str
     settings: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a laboratory, or a comparison on the spot, found: truth = gain * what the sensor says + offset.
+
+    `date` and `due` are days as ISO 8601 writes them; `due` is empty if it holds for ever.
+    """
+
+    measure: str
+    gain: float
+    offset: float
+    id: str
+    date: str
+    due: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RulePlan:
+    """A local rule: when something happens at a sensor, a command is sent or an event is raised.
+
+    It belongs to the port of its trigger, and its worker decides. The trigger is an event's label, or a reading of
+    `measure` that goes over (">"), under ("<") or is ("=") `level` for `hold_s`; then it does not trigger again
+    before the value was back at `back`, and never before `rest_s`. What it does is `command` of the sensor
+    `target` on the port `target_port`, or an event called `label` of the sensor that triggered it.
+    """
+
+    name: str
+    sensor: int
+    event: str = ""
+    measure: str = ""
+    sign: str = ""
+    level: float = 0.0
+    back: float = 0.0
+    hold_s: float = 0.0
+    rest_s: float = 0.0
+    target_port: int = 0
+    target: int = 0
+    command: str = ""
+    arguments: dict[str, float] = field(default_factory=dict)
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPlan:
+    """One measure of a sensor here is told to a sensor elsewhere on this box, as a proof or for comparison."""
+
+    sensor: int
+    measure: str
+    target_port: int
+    target: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +91,7 @@ class SensorPlan:
     labels: tuple[str, ...]  # what its events may be called, in wire order
     commands: tuple[str, ...]
     stages: tuple[StagePlan, ...]
+    calibrations: tuple[Calibration, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +102,8 @@ class PortPlan:
     url: str
     kind: str  # serial, ble, gpio, alsa, v4l2
     sensors: tuple[SensorPlan, ...]
+    rules: tuple[RulePlan, ...] = ()
+    feeds: tuple[FeedPlan, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -178,7 +232,14 @@ def _spool(plain: dict[str, Any]) -> SpoolPlan:
 
 
 def _port(plain: dict[str, Any]) -> PortPlan:
-    return PortPlan(plain["number"], plain["url"], plain["kind"], tuple(_sensor(s) for s in plain["sensors"]))
+    return PortPlan(
+        plain["number"],
+        plain["url"],
+        plain["kind"],
+        tuple(_sensor(s) for s in plain["sensors"]),
+        tuple(RulePlan(**rule) for rule in plain["rules"]),
+        tuple(FeedPlan(**feed) for feed in plain["feeds"]),
+    )
 
 
 def _sensor(plain: dict[str, Any]) -> SensorPlan:
@@ -192,4 +253,5 @@ def _sensor(plain: dict[str, Any]) -> SensorPlan:
         labels=tuple(plain["labels"]),
         commands=tuple(plain["commands"]),
         stages=tuple(StagePlan(s["factory"], s["settings"]) for s in plain["stages"]),
+        calibrations=tuple(Calibration(**each) for each in plain["calibrations"]),
     )

@@ -113,6 +113,12 @@ class HealthCode(IntEnum):
     MODEL_OFF = 5  # the sensor runs without its model
     DROPPED = 6  # count readings dropped because core was away too long
     LOST_FRAMES = 7  # count frames (edges, say) that came too fast to be read, since the last such record
+    IMPLAUSIBLE = 8  # count values outside the measure's range since the last such record; they were left out
+    STUCK = 9  # a value has not moved for longer than its measure can stand still, since since_ns
+    DRIFT = 10  # a value moved away from its reference, or from what it once was
+    MISHEARD = 11  # bytes come, but none of them make a frame, since since_ns: most likely the line's speed
+    SUPPRESSED = 12  # count readings came faster than a sensor may talk, since the last such record
+    CALIBRATION_DUE = 13  # a calibration of this sensor is past its date
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from gateway.badframes import BadFrames, Seldom
+from gateway.badframes import BadFrames
 from gateway.clock import SystemClock
 from gateway.commandsocket import CommandSocket
 from gateway.driverbug import blame, bugs_in
@@ -35,6 +35,7 @@ from gateway.progress import Progress
 from gateway.reading import LANE_OF, Event, Health, HealthCode, Kind, Reading, Record, Result
 from gateway.records import pack_record
 from gateway.sensor import Sensor
+from gateway.telling import Telling
 
 BEAT_S: Final = 15.0  # between two heartbeats; RestartPolicy.silent_s allows two of them to fail
 GATHER_S: Final = 1.0  # what goes wrong within it is told together
@@ -59,8 +60,8 @@ class Worker:
         self._link = LinkClient(run / "core.sock", "worker", port.number, port.fingerprint())
         self._progress = Progress(run / f"port-{port.number}.progress", SystemClock().state().boot)
         self._bad = BadFrames(run / f"port-{port.number}.bad", port.sensors[0].driver)
-        self._lost = Seldom()  # frames that the port says were lost
-        self._bad_packets = 0  # of the port's framing, already passed on to _bad
+        self._telling = Telling(port.url, self._tell_one)
+        self._bad_packets = 0  # of the port's framing, already counted by _telling
         self._commands: CommandSocket | None = None
         if any(sensor.driver.accepts for sensor in self._sensors):
             by_number = {sensor.plan.number: sensor for sensor in self._sensors}
@@ -75,9 +76,8 @@ class Worker:
         self._next_sample: int | None = None
         self._in_hand: tuple[int, Any] | None = None
         self._dropped_told = 0
-        self._to_tell = asyncio.Event()
         if isinstance(self._port, FramedPort):
-            self._port.on_bad = self._to_tell.set
+            self._port.on_bad = self._telling.due.set
         self.counters: Counter[str] = Counter()
 
     async def run(self, stop: asyncio.Event, heartbeat_fd: int | None) -> None:
@@ -159,15 +159,14 @@ class Worker:
         for sensor in self._sensors_of(frame):
             was_off = sensor.model_off
             if lost := getattr(frame, "lost", 0):  # an edge says how many are missing before it
-                self._lost.count(sensor.name, lost)
-                self._to_tell.set()
+                self._telling.count(HealthCode.LOST_FRAMES, sensor.name, lost)
             try:
                 for record in sensor.take(t_ns, frame):
                     self._put(record, sensor)
             except BadFrame as error:
                 self.counters["bad_frames"] += 1
-                self._bad.add(sensor.name, t_ns, frame)
-                self._to_tell.set()
+                self._bad.keep(t_ns, frame)
+                self._telling.count(HealthCode.BAD_FRAMES, sensor.name)
                 _log.debug("%s: bad frame: %s", sensor.name, error)
             except Exception as error:
                 blame(error, sensor.plan, self.counters["frames"])
@@ -219,7 +218,7 @@ class Worker:
     def _put(self, record: Record, sensor: Sensor) -> bool:
         taken = self._link.put(LANE_OF[_KIND[type(record)]], record.t_ns, pack_record(record, sensor.plan))
         if not taken:
-            self._to_tell.set()
+            self._telling.due.set()
         return taken
 
     def _put_health(self, sensor: Sensor, code: HealthCode, count: int = 0) -> bool:
@@ -262,38 +261,26 @@ class Worker:
             if self._opened_ns is not None and now_ns - self._opened_ns > WELL_S * 1e9:
                 self._well()
             self._hear_silence(now_ns)
-            self._to_tell.clear()
             self._tell(now_ns)
             self._mark_progress()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(BEAT_S):
-                    await self._to_tell.wait()
+                    await self._telling.due.wait()
                     await asyncio.sleep(GATHER_S)
 
     def _tell(self, now_ns: int, *, at_last: bool = False) -> None:
-        self._tell_bad_frames(now_ns, at_last=at_last)
-        self._tell_lost(now_ns, at_last=at_last)
-        self._tell_dropped()
-
-    def _tell_bad_frames(self, now_ns: int, *, at_last: bool = False) -> None:
         bad_packets = self._port.counters["bad_packets"]
         if bad_packets > self._bad_packets:  # a port with a framing has one sensor
-            self._bad.count(self._sensors[0].name, bad_packets - self._bad_packets)
+            count = bad_packets - self._bad_packets
+            self._telling.count(HealthCode.BAD_FRAMES, self._sensors[0].name, count)
             self._bad_packets = bad_packets
-        counts = self._bad.due(now_ns, at_last=at_last)
-        for sensor in self._sensors:
-            if counts.get(sensor.name):
-                self._put_health(sensor, HealthCode.BAD_FRAMES, counts[sensor.name])
-        if counts:
-            say(_log, logging.WARNING, f"port {self._plan.url}: bad frames", **counts)
+        self._telling.due.clear()
+        if HealthCode.BAD_FRAMES in self._telling.tell(now_ns, at_last=at_last):
+            self._bad.write()
+        self._tell_dropped()
 
-    def _tell_lost(self, now_ns: int, *, at_last: bool = False) -> None:
-        counts = self._lost.due(now_ns, at_last=at_last)
-        for sensor in self._sensors:
-            if counts.get(sensor.name):
-                self._put_health(sensor, HealthCode.LOST_FRAMES, counts[sensor.name])
-        if counts:
-            say(_log, logging.WARNING, f"port {self._plan.url}: frames were lost", **counts)
+    def _tell_one(self, sensor: str, code: HealthCode, count: int) -> None:
+        self._put_health(next(each for each in self._sensors if each.name == sensor), code, count)
 
     def _tell_dropped(self) -> None:
         dropped = self._link.dropped.total() - self._dropped_told
@@ -304,7 +291,7 @@ class Worker:
             say(_log, logging.WARNING, "records were dropped: core is away or too slow", count=dropped)
         else:
             self._dropped_told += 1  # this one was refused, too, but it is no record that a sensor made
-            self._to_tell.clear()  # there is no room for it: the next heartbeat tries again
+            self._telling.due.clear()  # there is no room for it: the next heartbeat tries again
 
     def _all_counters(self) -> dict[str, int]:
         own = self.counters + self._bad.counters + self._port.counters + self._link.counters

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from gateway.badframes import BadFrames
 from gateway.progress import Progress
+from gateway.reading import HealthCode
+from gateway.telling import Telling
 
 
 def test_progress_of_another_boot_says_nothing(tmp_path: Path) -> None:
@@ -25,24 +27,32 @@ def test_progress_of_another_boot_says_nothing(tmp_path: Path) -> None:
     progress.close()
 
 
-def test_bad_frames_are_told_at_most_once_a_minute(tmp_path: Path) -> None:
-    bad = BadFrames(tmp_path / "bad", "number")
+def test_bad_frames_are_told_at_most_once_a_minute() -> None:
+    told: list[tuple[str, HealthCode, int]] = []
+    telling = Telling("serial:x", lambda *what: told.append(what))
     second = 10**9
-    assert bad.due(0) == {}
-    bad.add("well", 0, b"x")
-    assert bad.due(second) == {"well": 1}
-    bad.add("well", second, b"y")
-    bad.count("well", 2)
-    assert bad.due(60 * second) == {}
-    assert bad.due(61 * second) == {"well": 3}
-    assert bad.due(200 * second) == {}
+    telling.tell(0)
+    assert told == []
+    telling.count(HealthCode.BAD_FRAMES, "well")
+    assert telling.tell(second) == {HealthCode.BAD_FRAMES}
+    telling.count(HealthCode.BAD_FRAMES, "well")
+    telling.count(HealthCode.BAD_FRAMES, "well", 2)
+    telling.count(HealthCode.LOST_FRAMES, "well", 7)
+    assert telling.tell(60 * second) == {HealthCode.LOST_FRAMES}
+    telling.tell(61 * second)
+    telling.tell(200 * second)
+    assert told == [
+        ("well", HealthCode.BAD_FRAMES, 1),
+        ("well", HealthCode.LOST_FRAMES, 7),
+        ("well", HealthCode.BAD_FRAMES, 3),
+    ]
 
 
 def test_a_full_disk_does_not_end_the_worker(tmp_path: Path) -> None:
     (tmp_path / "bad").symlink_to("/dev/full")
     bad = BadFrames(tmp_path / "bad", "number")
-    bad.add("well", 0, b"\x01")
-    assert bad.due(1) == {"well": 1}
+    bad.keep(0, b"\x01")
+    bad.write()
     bad.write()
     assert bad.counters == {"bad_unwritten": 2}
     (tmp_path / "bad").unlink()

@@ -34,7 +34,7 @@ async def test_edges_and_losses_go_to_the_sensor_on_their_line(plan: Plan) -> No
     async with asyncio.TaskGroup() as group:
         group.create_task(worker.run(stop, None))
         await until(lambda: worker.counters["frames"] == 3)
-        worker._tell_lost(0)
+        worker._tell(0)
         await core.until(lambda records: len(records) == 3)
         stop.set()
     core.close()

@@ -25,8 +25,8 @@ async def test_bad_frames_of_the_last_minute_are_told_before_the_worker_stops(st
     core = Core(plan)
     async with working(plan) as worker:
         await until(lambda: worker.counters["frames"] == 10)
-        worker._tell_bad_frames(time.monotonic_ns())
-        worker._bad.count("well", 2)
+        worker._tell(time.monotonic_ns())
+        worker._telling.count(HealthCode.BAD_FRAMES, "well", 2)
     core.close()
     assert sum(health["count"] for health in core.of(Kind.HEALTH)) == 12
 
@@ -41,7 +41,7 @@ async def test_the_record_of_what_was_dropped_is_not_counted_as_dropped(state: P
         worker._put_health(worker._sensors[0], HealthCode.PORT_GONE)  # now there is no room for another
         for _ in range(3):
             worker._tell_dropped()
-        assert not worker._to_tell.is_set(), "it tries again with every heartbeat, not every second"
+        assert not worker._telling.due.is_set(), "it tries again with every heartbeat, not every second"
         core = Core(plan)
         await core.until(lambda records: len(records) == 3)
         worker._tell_dropped()
