@@ -1,4 +1,4 @@
-"""What a worker tells late, so that it is told seldom: counts by sensor, as health records and lines in the log.
+"""What a worker tells late, so that it is told seldom: counts by sensor, as health records and in the log.
 
 Each kind of thing is told at once when it first happens, then at most once a minute.
 """
