@@ -46,10 +46,10 @@ class Calibration:
 class RulePlan:
     """A local rule: when something happens at a sensor, a command is sent or an event is raised.
 
-    It belongs to the port of its trigger, and its worker decides. The trigger is an event's label, or a reading of
-    `measure` that goes over (">"), under ("<") or is ("=") `level` for `hold_s`; then it does not trigger again
-    before the value was back at `back`, and never before `rest_s`. What it does is `command` of the sensor
-    `target` on the port `target_port`, or an event called `label` of the sensor that triggered it.
+    It belongs to the port of its trigger, and its worker decides. The trigger is an event's label, or a
+    reading of `measure` that goes over (">"), under ("<") or is ("=") `level` for `hold_s`; then it does not
+    trigger again before the value was back at `back`, and never before `rest_s`. What it does is `command`
+    of the sensor `target` on the port `target_port`, or an event called `label` of the triggering sensor.
     """
 
     name: str
@@ -70,7 +70,7 @@ class RulePlan:
 
 @dataclass(frozen=True, slots=True)
 class FeedPlan:
-    """One measure of a sensor here is told to a sensor elsewhere on this box, as a proof or for comparison."""
+    """One measure of a sensor here is told to another sensor of this box, as a proof or for comparison."""
 
     sensor: int
     measure: str
