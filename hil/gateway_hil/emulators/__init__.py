@@ -8,6 +8,8 @@ They are written from the devices' documents and share no code with the drivers,
 one shows in the other. They prove protocol and life cycle; noise, timing and radio they do not.
 """
 
+from typing import Final
+
 from gateway_hil.emulators.base import SerialEmulator
 from gateway_hil.emulators.bthome import BthomeThermometer
 from gateway_hil.emulators.gnss import Gnss
@@ -15,6 +17,9 @@ from gateway_hil.emulators.gnss_log import GnssLog
 from gateway_hil.emulators.gy39 import Gy39
 from gateway_hil.emulators.relay_lamp import RelayLamp
 from gateway_hil.emulators.sds011 import Sds011
+from gateway_hil.emulators.truth import Shown, Truthful
+
+EMULATORS: Final = "gateway.emulators"  # the entry points: an emulator by its driver's name
 
 SERIAL: dict[str, type[SerialEmulator]] = {
     "gnss": Gnss,
@@ -23,4 +28,16 @@ SERIAL: dict[str, type[SerialEmulator]] = {
     "sds011": Sds011,
 }
 
-__all__ = ["SERIAL", "BthomeThermometer", "Gnss", "GnssLog", "Gy39", "RelayLamp", "Sds011", "SerialEmulator"]
+__all__ = [
+    "EMULATORS",
+    "SERIAL",
+    "BthomeThermometer",
+    "Gnss",
+    "GnssLog",
+    "Gy39",
+    "RelayLamp",
+    "Sds011",
+    "SerialEmulator",
+    "Shown",
+    "Truthful",
+]

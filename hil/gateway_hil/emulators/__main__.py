@@ -1,6 +1,6 @@
 """An emulated device in a terminal of its own: `python -m gateway_hil.emulators gnss --link /tmp/gps0`.
 
-One of yours is named like wv7_emulator:Wv7.
+Any of the entry points gateway.emulators is named by its driver; one of yours also like wv7_emulator:Wv7.
 """
 
 import argparse
@@ -10,7 +10,9 @@ import sys
 import threading
 from pathlib import Path
 
-from gateway_hil.emulators import SERIAL, BthomeThermometer, Gnss, GnssLog, SerialEmulator
+from gateway.errors import ConfigError
+from gateway.plugins import found
+from gateway_hil.emulators import EMULATORS, SERIAL, BthomeThermometer, Gnss, GnssLog, SerialEmulator
 from gateway_hil.emulators.bthome import write_capture
 from gateway_hil.faults import FaultError, parse_script, play
 
@@ -21,8 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     kinds = parser.add_subparsers(dest="emulator", required=True)
     first = next(iter(sys.argv[1:] if arguments is None else arguments), "")
     try:
-        serial = SERIAL | ({first: _loaded(first)} if ":" in first else {})
-    except LookupError as error:
+        serial = SERIAL | _named(first)
+    except (LookupError, ConfigError) as error:
         print(f"{parser.prog}: {error.args[0]}", file=sys.stderr)
         return 1
     for name, kind in serial.items():
@@ -55,6 +57,15 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError, FaultError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
+
+
+def _named(first: str) -> dict[str, type[SerialEmulator]]:
+    """The emulator of this place or of this driver, if there is such a serial one."""
+    if ":" in first:
+        return {first: _loaded(first)}
+    plugin = found(EMULATORS).get(first)
+    kind = plugin.load() if plugin else None
+    return {first: kind} if isinstance(kind, type) and issubclass(kind, SerialEmulator) else {}
 
 
 def _loaded(place: str) -> type[SerialEmulator]:

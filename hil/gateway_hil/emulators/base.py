@@ -14,14 +14,17 @@ from types import TracebackType
 from typing import ClassVar, Final, Self
 
 from gateway_hil.emulators.misheard import misheard
+from gateway_hil.emulators.truth import Truthful
 from gateway_hil.faults import FaultVerbs
 from gateway_hil.wires import Label, PtyWire, Wire
 
 _WAITING_MAX: Final = 65_536  # bytes; reached only by a drip slower than the device talks
 
 
-class SerialEmulator(FaultVerbs):
+class SerialEmulator(Truthful, FaultVerbs):
     """Base of all emulators on a serial line. A subclass writes `packet` and, if it listens, `heard`.
+
+    Those that name what they `shows` (gateway_hil.emulators.truth) can be checked against their driver.
 
     `wire` is what it hangs on; a path, or nothing, makes a `PtyWire` of it. `every_s` is the pause between
     packets, None for a device that only answers. `seed` makes every draw of chance repeatable.

@@ -2,14 +2,15 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from struct import pack
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 from gateway.capture import CaptureWriter
-from gateway.driver import Advertisement
+from gateway.driver import Advertisement, Value, Values
+from gateway_hil.emulators.truth import Shown, Truthful
 
 if TYPE_CHECKING:
     from gateway_hil.air import Air
@@ -24,11 +25,18 @@ _FLAGS: Final = bytes.fromhex("020106")  # AD structure: general discoverable, L
 _SERVICE_DATA: Final = 0x16  # AD type, followed by the 16-bit UUID
 
 
-class BthomeThermometer:
+class BthomeThermometer(Truthful):
     """Temperature (Cel), humidity (%) and battery (%) in one advertisement, each sent three times.
 
     With a `bindkey` (32 hex digits) the payload is encrypted, and counted from `counter` on.
     """
+
+    shows: ClassVar = {
+        "temperature": Shown("temperature", -100.0, 200.0),
+        "humidity": Shown("humidity", 0.0, 100.0),
+        "battery": Shown("battery", 0, 100),
+    }
+    restless: ClassVar = ("wander",)
 
     def __init__(self, address: str = ADDRESS, *, seed: int = 0, bindkey: str = "", counter: int = 0) -> None:
         self.address = address
@@ -80,12 +88,14 @@ class BthomeThermometer:
         return bytes([ENCRYPTED_V2]) + sealed[:-4] + counter + sealed[-4:]
 
 
-class BthomeBeacon:
+class BthomeBeacon(Truthful):
     """A BTHome thermometer on air, every `every_s` seconds. A context manager: on air while entered.
 
     `air` is where it sends; without it, the air of this guest's Bluetooth adapter. `last` is the service
     data it sent last, for those who want to replay it. Verbs may be called from any thread.
     """
+
+    shows: ClassVar = BthomeThermometer.shows
 
     def __init__(
         self,
@@ -97,7 +107,7 @@ class BthomeBeacon:
         counter: int = 0,
         seed: int = 0,
     ) -> None:
-        self.air = air if air is not None else _guest_air()
+        self._air = air
         self.address = address
         self.every_s = every_s
         self.sensor = BthomeThermometer(address, seed=seed, bindkey=bindkey, counter=counter)
@@ -106,6 +116,33 @@ class BthomeBeacon:
         self._timer: asyncio.TimerHandle | None = None
         self._loss = 0.0
         self._garbage = 0
+
+    @property
+    def air(self) -> "Air":
+        """Where it sends."""
+        if self._air is None:
+            self._air = _guest_air()
+        return self._air
+
+    def truth(self) -> Values:
+        """The thermometer's."""
+        return self.sensor.truth()
+
+    def become(self, values: Mapping[str, Value]) -> None:
+        """Set the thermometer's truth."""
+        self.sensor.become(values)
+
+    def still(self) -> None:
+        """Hold the thermometer still."""
+        self.sensor.still()
+
+    def settings(self) -> dict[str, Any]:
+        """Its address."""
+        return {"address": self.address}
+
+    def frames(self) -> tuple[Advertisement, ...]:
+        """One packet."""
+        return (self.sensor.advertisement(),)
 
     @property
     def port(self) -> str:

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from gateway_hil.emulators.lines import LineEmulator
+from gateway_hil.emulators.truth import Shown
 from gateway_hil.guest.gpiosim import SimChip
 
 
@@ -10,6 +11,7 @@ class DoorContact(LineEmulator):
     """`open` and `close` the door. The line is high while the door is open."""
 
     lines: ClassVar[tuple[str, ...]] = ("DOOR",)
+    shows: ClassVar = {"open": Shown("is_open", False, True)}
 
     def __init__(self, chip: SimChip | None = None, *, seed: int = 0) -> None:
         super().__init__(chip, seed=seed)

@@ -8,7 +8,7 @@ import asyncio
 import random
 from struct import pack
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from bumble import hci
 from bumble.core import AdvertisingData
@@ -17,7 +17,9 @@ from bumble.gatt import Characteristic, Service
 from bumble.host import Host
 from bumble.transport.common import AsyncPipeSink
 
+from gateway.driver import Notification
 from gateway_hil.air import Air, AirController
+from gateway_hil.emulators.truth import Shown, Truthful
 
 ADDRESS: Final = "F0:C1:38:00:00:02"  # a static random one: both highest bits are set
 TEMPERATURE, HUMIDITY, PRESSURE = "2A6E", "2A6F", "2A6D"
@@ -26,7 +28,7 @@ _SERVICE: Final = 0x181A
 _ADVERTISED_MS: Final = 100
 
 
-class EnvironmentalSensor:
+class EnvironmentalSensor(Truthful):
     """Temperature (Cel), humidity (%) and pressure (Pa), notified every `every_s` seconds.
 
     `air` is where it is; without it, the air of this guest's Bluetooth adapter. A context manager: on air
@@ -34,20 +36,47 @@ class EnvironmentalSensor:
     was written to its lamp. Verbs may be called from any thread.
     """
 
+    shows: ClassVar = {
+        "temperature": Shown("temperature", -273.15, 327.67),
+        "humidity": Shown("humidity", 0.0, 100.0),
+        "pressure": Shown("pressure", 0.0, 4_000_000.0, scale=0.01),
+    }
+    restless: ClassVar = ("wander",)
+
     def __init__(
         self, air: Air | None = None, *, address: str = ADDRESS, every_s: float = 1.0, seed: int = 0
     ) -> None:
-        self.air = air if air is not None else _guest_air()
+        self._air = air
         self.address = address
         self.every_s = every_s
         self.chance = random.Random(seed)
         self.temperature, self.humidity, self.pressure = 14.5, 62.0, 101_325.0
+        self.wander = 1.0  # how restless its values are; 0 holds them
         self.written: list[bytes] = []
         self.connections = 0
         self._stalled = False
         self._garbage = 0
         self._on_air = False
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def air(self) -> Air:
+        """Where it is."""
+        if self._air is None:
+            self._air = _guest_air()
+        return self._air
+
+    def settings(self) -> dict[str, Any]:
+        """Its address."""
+        return {"address": self.address}
+
+    def frames(self) -> tuple[Notification, ...]:
+        """One notification of each characteristic."""
+        base = "0000{}-0000-1000-8000-00805f9b34fb"
+        return tuple(
+            Notification(self.address, base.format(name.lower()), payload)
+            for name, payload in self._payloads().items()
+        )
 
     @property
     def port(self) -> str:
@@ -153,9 +182,9 @@ class EnvironmentalSensor:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self.every_s)
-            self.temperature += self.chance.gauss(0, 0.02)
-            self.humidity = min(100.0, max(0.0, self.humidity + self.chance.gauss(0, 0.05)))
-            self.pressure += self.chance.gauss(0, 1.0)
+            self.temperature += self.chance.gauss(0, 0.02 * self.wander)
+            self.humidity = min(100.0, max(0.0, self.humidity + self.chance.gauss(0, 0.05 * self.wander)))
+            self.pressure += self.chance.gauss(0, self.wander)
             payloads = self._payloads()
             if self._garbage:
                 self._garbage -= 1

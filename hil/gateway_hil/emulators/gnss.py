@@ -6,9 +6,11 @@ Its position wanders like a real one's: a first-order Gauss-Markov process, whos
 import math
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
+from gateway.driver import Values
 from gateway_hil.emulators.base import SerialEmulator
+from gateway_hil.emulators.truth import Shown
 from gateway_hil.wires import Label, Wire
 
 WEEKS_S: Final = 1024 * 7 * 86_400
@@ -36,6 +38,11 @@ class Gnss(SerialEmulator):
     """
 
     label = Label(0x1546, 0x01A8, "u-blox 8 GNSS receiver")
+    shows: ClassVar = {
+        "lat": Shown("lat", -89.9, 89.9, 1 / 6_000_000),  # 0.00001 minutes
+        "lon": Shown("lon", -179.9, 179.9, 1 / 6_000_000),
+        "altitude": Shown("altitude", -400.0, 9000.0, 0.1),
+    }
 
     def __init__(
         self,
@@ -59,6 +66,15 @@ class Gnss(SerialEmulator):
         self.leap_day: date | None = None
         self._leaping = False
         self._error_m = [self.chance.gauss(0, wander_m) for _ in range(3)]
+
+    def truth(self) -> Values:
+        """The position, unless it cannot know it."""
+        return {} if self.antenna_lost else {**super().truth(), "quality": 1, "satellites": len(_SKY)}
+
+    def still(self) -> None:
+        """Show the very position."""
+        self.wander_m, self.drift = 0.0, (0.0, 0.0)
+        self._error_m, self._drifted_m = [0.0, 0.0, 0.0], [0.0, 0.0]
 
     def clock_step(self, seconds: float) -> None:
         """Set the receiver's clock wrong by so much, as a fault verb."""

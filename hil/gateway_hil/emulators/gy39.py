@@ -2,8 +2,10 @@
 
 from pathlib import Path
 from struct import pack
+from typing import ClassVar
 
 from gateway_hil.emulators.base import SerialEmulator
+from gateway_hil.emulators.truth import Shown
 from gateway_hil.wires import Wire
 
 LIGHT, CLIMATE = 1, 2  # bits of the continuous mode
@@ -15,6 +17,14 @@ class Gy39(SerialEmulator):
     `mode` is what it sends by itself (bit 0 light, bit 1 climate). The real module keeps it over a
     power cut, and so does this one over an unplug.
     """
+
+    shows: ClassVar = {
+        "illuminance": Shown("lux", 0.01, 188_000.0),
+        "temperature": Shown("celsius", -40.0, 85.0),
+        "humidity": Shown("humidity", 0.0, 100.0),
+        "pressure": Shown("pascal", 300.0, 1100.0, scale=0.01),
+    }
+    restless: ClassVar = ("flicker",)
 
     def __init__(
         self, wire: Wire | Path | None = None, *, every_s: float | None = None, seed: int = 0, mode: int = 3

@@ -4,12 +4,14 @@ import random
 import secrets
 import threading
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
+from gateway.driver import Edge
+from gateway_hil.emulators.truth import Truthful
 from gateway_hil.guest.gpiosim import SimChip
 
 
-class LineEmulator:
+class LineEmulator(Truthful):
     """Base of all emulators on GPIO lines. `lines` are the names of the lines it needs on a chip.
 
     It has a chip of its own, or shares `chip` with others; which then must have lines of these names.
@@ -36,6 +38,15 @@ class LineEmulator:
     def line(self) -> str:
         """The name of its first line, for the site file."""
         return self.lines[0]
+
+    def settings(self) -> dict[str, Any]:
+        """The line; with the bias that gpio-sim needs (see gateway_hil.guest.gpiosim)."""
+        return {"line": self.line, "bias": "as-is"}
+
+    def frames(self) -> tuple[Edge, ...]:
+        """The level that its line is found at; something that pulses has more to show."""
+        self.rest()
+        return (Edge(self.line, self.chip.driven(self.line), found=True),)
 
     def rest(self) -> None:
         """Drive every line to the level it has when nothing happens; called before the chip is there."""

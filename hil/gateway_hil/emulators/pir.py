@@ -3,6 +3,7 @@
 from typing import ClassVar, Final
 
 from gateway_hil.emulators.lines import LineEmulator
+from gateway_hil.emulators.truth import Shown
 from gateway_hil.guest.gpiosim import SimChip
 
 TAIL_S: Final = 2.5
@@ -12,21 +13,25 @@ class Pir(LineEmulator):
     """`motion(seconds)`: somebody moves for so long. `tail_s` is how long the module's output stays high."""
 
     lines: ClassVar[tuple[str, ...]] = ("PIR",)
+    shows: ClassVar = {"motion": Shown("sees", False, True)}
 
     def __init__(self, chip: SimChip | None = None, *, tail_s: float = TAIL_S, seed: int = 0) -> None:
         super().__init__(chip, seed=seed)
         self.tail_s = tail_s
+        self.sees = False
         self._stalled = False
 
     def rest(self) -> None:
-        """Nobody there."""
-        self.drive("PIR", False)
+        """Nobody there, unless `sees` was set."""
+        self.drive("PIR", self.sees)
 
     def motion(self, seconds: float) -> None:
         """One passer-by; returns when the output is low again."""
         if not self._stalled:
+            self.sees = True
             self.drive("PIR", True)
         self.pause(seconds + self.tail_s)
+        self.sees = False
         self.drive("PIR", False)
 
     def garbage(self, count: int = 5) -> None:
@@ -37,5 +42,5 @@ class Pir(LineEmulator):
 
     def stall(self, stalled: bool = True) -> None:
         """See nothing any more, until `stall(False)`."""
-        self._stalled = stalled
+        self._stalled, self.sees = stalled, False
         self.drive("PIR", False)

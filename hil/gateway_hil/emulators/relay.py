@@ -1,8 +1,10 @@
 """A relay with an auxiliary contact: follows the level of the box's output line, and shows it on another."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from gateway.driver import Edge
 from gateway_hil.emulators.lines import LineEmulator
+from gateway_hil.emulators.truth import Shown
 from gateway_hil.guest.gpiosim import SimChip
 
 
@@ -13,6 +15,7 @@ class RelayCoil(LineEmulator):
     """
 
     lines: ClassVar[tuple[str, ...]] = ("LAMP", "AUX")
+    shows: ClassVar = {"on": Shown("is_on", False, True)}
 
     def __init__(
         self,
@@ -39,6 +42,14 @@ class RelayCoil(LineEmulator):
         """Whether current flows through the coil: the electrical level of the output; off without a chip."""
         with self._lock:
             return self.chip.is_plugged and self.chip.level("LAMP")
+
+    def settings(self) -> dict[str, Any]:
+        """Both lines."""
+        return {**super().settings(), "feedback": self.feedback}
+
+    def frames(self) -> tuple[Edge, ...]:
+        """What the auxiliary contact says of the output."""
+        return (Edge(self.line, self.is_on, found=True),)
 
     def rest(self) -> None:
         """No current, contact open."""

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from gateway_hil.emulators.base import SerialEmulator
+from gateway_hil.emulators.truth import Shown
 from gateway_hil.wires import Wire
 
 
@@ -11,6 +12,7 @@ class RelayLamp(SerialEmulator):
     """`lamp_on` is the relay; `feedback = False` makes it one of the old boards, which never answer."""
 
     default_every_s: ClassVar[float | None] = None
+    shows: ClassVar = {"lamp_on": Shown("lamp_on", False, True)}
 
     def __init__(
         self,

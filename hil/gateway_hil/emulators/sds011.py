@@ -2,8 +2,10 @@
 
 from pathlib import Path
 from struct import pack
+from typing import ClassVar
 
 from gateway_hil.emulators.base import SerialEmulator
+from gateway_hil.emulators.truth import Shown
 from gateway_hil.wires import Wire
 
 DEVICE_ID = b"\xa1\x60"
@@ -11,6 +13,9 @@ DEVICE_ID = b"\xa1\x60"
 
 class Sds011(SerialEmulator):
     """Dust that changes slowly; set `pm2_5` and `pm10` (ug/m3) at will."""
+
+    shows: ClassVar = {"pm2_5": Shown("pm2_5", 0.0, 999.9), "pm10": Shown("pm10", 0.0, 999.9)}
+    restless: ClassVar = ("wander",)
 
     def __init__(
         self, wire: Wire | Path | None = None, *, every_s: float | None = None, seed: int = 0

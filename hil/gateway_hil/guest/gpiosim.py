@@ -54,6 +54,10 @@ class SimChip:
         if self._sysfs:
             (self._sysfs[at] / "pull").write_text("pull-up" if high else "pull-down", "ascii")
 
+    def driven(self, line: str) -> bool:
+        """What is outside drives the line to, chip or no chip."""
+        return self._driven[line]
+
     def level(self, line: str) -> bool:
         """The electrical level of the line as it is outside. Raises OSError while the chip is away."""
         if not self._sysfs:
