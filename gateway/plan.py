@@ -92,6 +92,7 @@ class SensorPlan:
     commands: tuple[str, ...]
     stages: tuple[StagePlan, ...]
     calibrations: tuple[Calibration, ...] = ()
+    lighting: dict[str, Any] = field(default_factory=dict)  # of a lamp: a gateway.lightplan.LightingPlan, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +250,10 @@ def _sensor(plain: dict[str, Any]) -> SensorPlan:
         driver=plain["driver"],
         factory=plain["factory"],
         settings=plain["settings"],
-        measures=tuple(Measure(m["name"], m["unit"], m["resolution"]) for m in plain["measures"]),
+        measures=tuple(Measure(**m) for m in plain["measures"]),
         labels=tuple(plain["labels"]),
         commands=tuple(plain["commands"]),
         stages=tuple(StagePlan(s["factory"], s["settings"]) for s in plain["stages"]),
         calibrations=tuple(Calibration(**each) for each in plain["calibrations"]),
+        lighting=plain["lighting"],
     )

@@ -4,13 +4,15 @@ Time in every value is CLOCK_MONOTONIC in nanoseconds (`t_ns`), taken where the 
 Wall time and its quality are added once a batch, by core (see `gateway.wire`).
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from gateway.units import RESOLUTION
+from gateway.measures import known_measure
+from gateway.units import RESOLUTION, MEANT
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 SENSOR_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -54,25 +56,48 @@ LANE_OF: Final[dict[Kind, Lane]] = {
 class Measure:
     """One quantity a driver emits: snake_case name, UCUM unit, and the step it is rounded to.
 
-    Values travel as `round(value / resolution)`. Raises ValueError for a name or a unit that is
-    not in `gateway.units`.
+    Values travel as `round(value / resolution)`. What lies outside `low`..`high` is no measurement and is
+    left out; where they are not given they are those of `gateway.measures`, and none for a name that only
+    this driver knows. Raises ValueError for a unit that is not in `gateway.units`, or not that of the name.
     """
 
     name: str
     unit: str
     resolution: float = 0.0
+    low: float | None = None
+    high: float | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ValueError(f"measure name {self.name!r} is not snake_case (a-z, 0-9, _; at most 32)")
         if self.unit not in RESOLUTION:
-            raise ValueError(f"unit {self.unit!r} of measure {self.name!r} is not in gateway/units.py")
+            hint = f"; write {MEANT[self.unit]!r}" if self.unit in MEANT else ""
+            raise ValueError(f"unit {self.unit!r} of measure {self.name!r} is not in gateway/units.py{hint}")
+        known = known_measure(self.name)
+        if known is not None and known.unit != self.unit:
+            raise ValueError(
+                f"measure {self.name!r} has the unit {known.unit!r} (gateway/measures.py), not {self.unit!r}; "
+                "convert it, or give it a name of its own"
+            )
+        if self.low is None:
+            object.__setattr__(self, "low", known.low if known is not None else -math.inf)
+        if self.high is None:
+            object.__setattr__(self, "high", known.high if known is not None else math.inf)
+        if not self.bounds[0] < self.bounds[1]:
+            raise ValueError(f"measure {self.name!r} needs low < high")
         if self.resolution == 0:
             object.__setattr__(self, "resolution", RESOLUTION[self.unit])
         if not RESOLUTION_MIN <= self.resolution <= RESOLUTION_MAX:
             raise ValueError(
                 f"resolution of measure {self.name!r} must lie in {RESOLUTION_MIN:g}..{RESOLUTION_MAX:g}"
             )
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """What it can be at all; infinite where nothing is known."""
+        assert self.low is not None
+        assert self.high is not None
+        return self.low, self.high
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +201,14 @@ Record = Reading | Event | Health | Result
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command a driver accepts, by name, with bounds of its numeric arguments."""
+    """One command a driver accepts, by name, with bounds of its numeric arguments; `optional` may be left out."""
 
     name: str
     arguments: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    optional: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ValueError(f"command name {self.name!r} is not snake_case")
+        if both := self.arguments.keys() & self.optional.keys():
+            raise ValueError(f"{self.name} cannot both need {min(both)} and do without it")

@@ -25,7 +25,8 @@ RESOLUTION: Final[dict[str, float]] = {
     "V": 0.001,
     "A": 0.001,
     "W": 0.01,
-    "kWh": 0.001,
+    "kW.h": 0.001,
+    "V.A": 0.01,  # apparent power, and reactive, for which UCUM has no unit of its own
     "kg": 0.01,
     "L": 0.001,
     "m3": 0.001,
@@ -40,4 +41,23 @@ RESOLUTION: Final[dict[str, float]] = {
     "kPa": 0.001,
     "hPa": 0.01,
     "dBm": 1.0,  # not UCUM: radio level over 1 mW
+}
+
+# What people write instead, as an error may tell them.
+MEANT: Final[dict[str, str]] = {
+    "kWh": "kW.h",
+    "VA": "V.A",
+    "var": "V.A",
+    "°C": "Cel",
+    "C": "Cel",
+    "degC": "Cel",
+    "ppm": "[ppm]",
+    "lux": "lx",
+    "µg/m³": "ug/m3",
+    "µS/cm": "uS/cm",
+    "rpm": "/min",
+    "mbar": "hPa",
+    "dBA": "dB[SPL]",
+    "dBFS": "dB[FS]",
+    "percent": "%",
 }

@@ -41,7 +41,7 @@ _POLE: Final[tuple[tuple[str, str, float, dict[str, Course]], ...]] = (
     ("dust", "sds011", 1.0, {"pm2_5": Course(12, 4, 0.4), "pm10": Course(21, 6, 0.9)}),
     ("light", "gy39", 2.0, {
         "illuminance": Course(8200, 900, 15), "temperature": Course(14, 3, 0.02),
-        "humidity": Course(61, 7, 0.2), "pressure": Course(101325, 300, 4),
+        "humidity": Course(61, 7, 0.2), "pressure": Course(1013, 3, 0.04),
     }),
     ("mic", "microphone", 4.0, {"level": Course(-52, 5, 2.5), "level_spl": Course(48, 5, 2.5)}),
     ("air", "environmental-sensing", 0.5, {

@@ -128,7 +128,7 @@ MEASURES: Final[dict[str, Measure]] = {
         Measure("mass", "kg"),
         Measure("dew_point", "Cel"),
         Measure("count", "1"),
-        Measure("energy", "kWh"),
+        Measure("energy", "kW.h"),
         Measure("power", "W"),
         Measure("voltage", "V"),
         Measure("pm2_5", "ug/m3", 1),

@@ -25,7 +25,7 @@ class Gy39(SerialDriver):
         Measure("illuminance", "lx"),
         Measure("temperature", "Cel"),
         Measure("humidity", "%"),
-        Measure("pressure", "Pa"),
+        Measure("pressure", "hPa"),
     )
 
     def reset(self) -> None:
@@ -44,7 +44,7 @@ class Gy39(SerialDriver):
             return {"illuminance": self._lux} if alone else None
         if (kind, length) != (0x45, 10):
             raise BadFrame(f"a GY-39 sends no packet of type 0x{kind:02x} with {length} bytes")
-        celsius, pascal, humidity = unpack_from(">hIH", frame, 4)
+        celsius, pressure, humidity = unpack_from(">hIH", frame, 4)
         lux, self._lux = self._lux, None
-        climate = {"temperature": celsius / 100, "humidity": humidity / 100, "pressure": pascal / 100}
+        climate = {"temperature": celsius / 100, "humidity": humidity / 100, "pressure": pressure / 10_000}
         return climate if lux is None else {"illuminance": lux, **climate}

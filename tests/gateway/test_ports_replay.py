@@ -43,7 +43,7 @@ class Ear(AudioDriver):
 class Eye(VideoDriver):
     """Pictures."""
 
-    emits = (Measure("brightness", "1"),)
+    emits = (Measure("brightness", "%"),)
 
     def decode(self, frame: Any) -> Values | None:
         return None

@@ -41,7 +41,7 @@ async def test_lines_become_readings_in_the_telemetry_lane(state: Path) -> None:
     assert first["sensor"] == "well"
     assert first["lane"] is Lane.TELEMETRY
     assert first["who"] == ("worker", 0)
-    assert (first["values"], second["values"]) == ({"level": 1}, {"level": 22})
+    assert (first["values"], second["values"]) == ({"mark": 1}, {"mark": 22})
     assert second["t_ns"] - first["t_ns"] == 10**9
 
 
@@ -53,7 +53,7 @@ async def test_readings_pass_the_stages_of_their_sensor(state: Path) -> None:
     async with working(plan):
         records = await core.until(lambda records: len(records) == 2)
     core.close()
-    assert [record["values"]["level"] for record in records] == [0, 9]
+    assert [record["values"]["mark"] for record in records] == [0, 9]
 
 
 @in_loop
@@ -68,7 +68,7 @@ async def test_advertisements_go_to_the_sensor_with_their_address(state: Path) -
     async with working(plan) as worker:
         records = await core.until(lambda records: len(records) == 2)
     core.close()
-    assert {(record["sensor"], record["values"]["level"]) for record in records} == {("roof", 1), ("yard", 3)}
+    assert {(record["sensor"], record["values"]["mark"]) for record in records} == {("roof", 1), ("yard", 3)}
     assert worker.counters["strangers"] == 1
 
 
@@ -135,7 +135,7 @@ def test_a_bug_in_a_driver_ends_the_worker_and_keeps_the_frame(
             await Worker(plan, plan.ports[0]).run(asyncio.Event(), None)
         finally:
             core.close()
-            assert [record["values"]["level"] for record in core.of(Kind.READING)] == [1]
+            assert [record["values"]["mark"] for record in core.of(Kind.READING)] == [1]
 
     with pytest.raises(ExceptionGroup) as caught:
         run()
@@ -165,7 +165,7 @@ async def test_an_unplugged_sensor_is_gone_once_and_deaf_until_it_is_back(state:
         records = await core.until(lambda records: len(records) == 4)
     core.close()
     plug.pull()
-    kinds = [(record["kind"], record.get("code") or record["values"]["level"]) for record in records]
+    kinds = [(record["kind"], record.get("code") or record["values"]["mark"]) for record in records]
     assert kinds[:2] == [("reading", 1), ("health", "port_gone")]
     assert set(kinds[2:]) == {("health", "deaf"), ("reading", 2)}
     deaf = next(record for record in records if record.get("code") == "deaf")
@@ -238,7 +238,7 @@ async def test_a_full_speed_replay_waits_for_core_and_drops_nothing(state: Path,
         core = Core(plan)
         records = await core.until(lambda records: len(records) == 2000)
     core.close()
-    assert [record["values"]["level"] for record in records] == list(range(2000))
+    assert [record["values"]["mark"] for record in records] == list(range(2000))
 
 
 @in_loop
@@ -254,7 +254,7 @@ async def test_what_core_was_too_long_away_for_is_dropped_counted_and_told(state
         await core.until(lambda records: len(records) == 3)
         worker._tell_dropped()
     core.close()
-    assert [record["values"]["level"] for record in core.of(Kind.READING)] == [0, 1]
+    assert [record["values"]["mark"] for record in core.of(Kind.READING)] == [0, 1]
     [health] = core.of(Kind.HEALTH)
     assert (health["code"], health["count"]) == ("dropped", 3)
 

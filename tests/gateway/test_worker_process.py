@@ -101,7 +101,7 @@ async def test_a_bug_in_a_driver_is_one_line_that_names_it_and_one_trace(state: 
     trace = logged[-1]["trace"]
     assert trace.count("Traceback (most recent call last)") == 1
     assert "ExceptionGroup" not in trace
-    assert [record["values"]["level"] for record in core.of(Kind.READING)] == [1]
+    assert [record["values"]["mark"] for record in core.of(Kind.READING)] == [1]
 
 
 @in_loop
@@ -150,7 +150,7 @@ async def test_what_a_killed_worker_missed_is_deaf_time(state: Path) -> None:
     core.close()
     [deaf] = core.of(Kind.HEALTH)
     since_ns = deaf["t_ns"] - int(deaf["for_s"] * 1e9)
-    heard = sorted(int(record["values"]["level"]) for record in core.of(Kind.READING))
+    heard = sorted(int(record["values"]["mark"]) for record in core.of(Kind.READING))
     missing = set(range(heard[0], heard[-1])) - set(heard)
     # Every number of the log after the first was heard, or lies in the time that is declared deaf.
     assert missing

@@ -113,7 +113,7 @@ def test_gy39_values_come_back(lux: int, celsius: int, humidity: int, pascal: in
             "illuminance": lux / 100,
             "temperature": celsius / 100,
             "humidity": humidity / 100,
-            "pressure": float(pascal),
+            "pressure": pascal / 100,
         }
     ]
 

@@ -38,7 +38,7 @@ class Address(Settings):
 
 class Beacon(BleDriver):
     service = "0000fcd2-0000-1000-8000-00805f9b34fb"
-    emits = (Measure("level", "1"),)
+    emits = (Measure("mark", "1"),)
     settings: Address
 
     def decode(self, frame: object) -> Values | None:

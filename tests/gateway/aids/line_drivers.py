@@ -21,7 +21,7 @@ from gateway.driver import (
 class Number(SerialDriver):
     """A device that sends a number a line; the words `odd` and `crash` make it misbehave."""
 
-    emits = (Measure("level", "1"),)
+    emits = (Measure("mark", "1"),)
 
     def decode(self, frame: bytes) -> Values | None:
         if frame == b"odd":
@@ -31,7 +31,7 @@ class Number(SerialDriver):
         if frame == b"nothing":
             return None
         try:
-            return {"level": float(frame)}
+            return {"mark": float(frame)}
         except ValueError:
             raise BadFrame("no number") from None
 
@@ -41,10 +41,10 @@ class Packets(SerialDriver):
 
     line = "115200 8e1"
     framing = Fixed(4, head=b"\xaa", check=lambda p: p[3] == p[1] ^ p[2])
-    emits = (Measure("level", "1"),)
+    emits = (Measure("mark", "1"),)
 
     def decode(self, frame: bytes) -> Values:
-        return {"level": frame[1]}
+        return {"mark": frame[1]}
 
 
 class Asked(Number):
@@ -76,12 +76,12 @@ class Beacon(BleDriver):
     """A beacon whose service data is a level."""
 
     service = "0000fcd2-0000-1000-8000-00805f9b34fb"
-    emits = (Measure("level", "1"),)
+    emits = (Measure("mark", "1"),)
     settings: AddressSettings
 
     def decode(self, frame: Advertisement) -> Values | None:
         octets = frame.service_data.get(self.service)
-        return None if octets is None else {"level": octets[0]}
+        return None if octets is None else {"mark": octets[0]}
 
 
 @dataclass(frozen=True)
