@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import Final
 
 from gateway.measures import known_measure
-from gateway.units import RESOLUTION, MEANT
+from gateway.units import MEANT, RESOLUTION
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 SENSOR_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -76,8 +76,8 @@ class Measure:
         known = known_measure(self.name)
         if known is not None and known.unit != self.unit:
             raise ValueError(
-                f"measure {self.name!r} has the unit {known.unit!r} (gateway/measures.py), not {self.unit!r}; "
-                "convert it, or give it a name of its own"
+                f"measure {self.name!r} has the unit {known.unit!r} (gateway/measures.py), not "
+                f"{self.unit!r}; convert it, or give it a name of its own"
             )
         if self.low is None:
             object.__setattr__(self, "low", known.low if known is not None else -math.inf)
