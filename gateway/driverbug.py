@@ -12,9 +12,9 @@ from gateway.plan import SensorPlan
 _NOT_BLAMED = "a bug ended this worker, please report it"
 
 
-def blame(error: Exception, sensor: SensorPlan, frame: int) -> None:
-    """Note on an exception whose driver raised it, on which frame of this process."""
-    error.add_note(f"{_named(sensor)} broke on frame {frame}")
+def blame(error: BaseException, sensor: SensorPlan, on: str) -> None:
+    """Note on an exception whose driver raised it, and `on` what: "frame 7" of this process, "a greeting"."""
+    error.add_note(f"{named(sensor)} broke on {on}")
 
 
 def bugs_in(error: BaseException) -> Iterator[tuple[str, BaseException]]:
@@ -34,7 +34,7 @@ def what_and_where(error: BaseException) -> str:
     return f"{said} ({spots[-1].filename}:{spots[-1].lineno})" if spots else said
 
 
-def _named(sensor: SensorPlan) -> str:
+def named(sensor: SensorPlan) -> str:
     """The driver and the distribution it came with."""
     from importlib.metadata import entry_points  # 2 MiB in every worker, and only a bug needs it
 

@@ -55,6 +55,9 @@ class Sensor:
         if wanted:
             yield from self._through_stages(Reading(t_ns, self.name, wanted))
 
+    def on_feed(self, t_ns: int, source: int, measure: str, value: Any) -> None:
+        """Another sensor of this box, of that number, measured something; here nobody needs it."""
+
     def waiting_since_ns(self) -> int | None:
         """Time of the oldest sample that a stage still holds back; None if none does."""
         times = (stage.waiting_since_ns() for stage in self._stages)

@@ -14,11 +14,11 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.badframes import BadFrames
 from gateway.clock import SystemClock
@@ -27,7 +27,7 @@ from gateway.driverbug import blame, bugs_in
 from gateway.errors import BadFrame, ConfigError, PortGone
 from gateway.link import LinkClient
 from gateway.log import Condition, say, start_logging
-from gateway.plan import Plan, PortPlan, load_plan
+from gateway.plan import Plan, PortPlan, SensorPlan, load_plan
 from gateway.ports import FramedPort, Port, open_port
 from gateway.ports.away import Away
 from gateway.process import die_with_parent
@@ -36,6 +36,9 @@ from gateway.reading import LANE_OF, Event, Health, HealthCode, Kind, Reading, R
 from gateway.records import pack_record
 from gateway.sensor import Sensor
 from gateway.telling import Telling
+
+if TYPE_CHECKING:
+    from gateway.deeds import Deeds
 
 BEAT_S: Final = 15.0  # between two heartbeats; RestartPolicy.silent_s allows two of them to fail
 GATHER_S: Final = 1.0  # what goes wrong within it is told together
@@ -63,9 +66,11 @@ class Worker:
         self._telling = Telling(port.url, self._tell_one)
         self._bad_packets = 0  # of the port's framing, already counted by _telling
         self._commands: CommandSocket | None = None
-        if any(sensor.driver.accepts for sensor in self._sensors):
+        is_fed = any(feed.target_port == port.number for each in plan.ports for feed in each.feeds)
+        if is_fed or any(sensor.plan.commands for sensor in self._sensors):
             by_number = {sensor.plan.number: sensor for sensor in self._sensors}
             self._commands = CommandSocket(run / f"port-{port.number}.sock", by_number, self._port, self._put)
+        self._deeds = _deeds(plan, port, self._commands, self._put_planned)
         self._condition = Condition(_log, f"port {port.url}")
         self._is_gone = False  # said so, and neither heard nor open for long since
         self._opened_ns: int | None = None
@@ -93,8 +98,8 @@ class Worker:
                         serving.create_task(self._serve()),
                         serving.create_task(self._tick(heartbeat_fd)),
                     ]
-                    if self._commands is not None:
-                        tasks.append(serving.create_task(self._commands.serve()))
+                    parts = [part.run() for part in (self._commands, self._deeds) if part is not None]
+                    tasks += [serving.create_task(part) for part in parts]
                     await stop.wait()
                     for task in tasks:
                         task.cancel()
@@ -169,7 +174,7 @@ class Worker:
                 self._telling.count(HealthCode.BAD_FRAMES, sensor.name)
                 _log.debug("%s: bad frame: %s", sensor.name, error)
             except Exception as error:
-                blame(error, sensor.plan, self.counters["frames"])
+                blame(error, sensor.plan, f"frame {self.counters['frames']}")
                 raise
             if sensor.model_off and not was_off:
                 self._put_health(sensor, HealthCode.MODEL_OFF)
@@ -216,9 +221,15 @@ class Worker:
         return self._by_key[key]
 
     def _put(self, record: Record, sensor: Sensor) -> bool:
-        taken = self._link.put(LANE_OF[_KIND[type(record)]], record.t_ns, pack_record(record, sensor.plan))
+        return self._put_planned(record, sensor.plan)
+
+    def _put_planned(self, record: Record, sensor: SensorPlan) -> bool:
+        """Every record of this worker goes this way: to core, and to what follows from it on this box."""
+        taken = self._link.put(LANE_OF[_KIND[type(record)]], record.t_ns, pack_record(record, sensor))
         if not taken:
             self._telling.due.set()
+        if self._deeds is not None:
+            self._deeds.see(record, sensor)
         return taken
 
     def _put_health(self, sensor: Sensor, code: HealthCode, count: int = 0) -> bool:
@@ -295,7 +306,21 @@ class Worker:
 
     def _all_counters(self) -> dict[str, int]:
         own = self.counters + self._bad.counters + self._port.counters + self._link.counters
-        return dict(own + self._commands.counters if self._commands is not None else own)
+        for part in (self._commands, self._deeds):
+            if part is not None:
+                own += part.counters
+        return dict(own)
+
+
+def _deeds(
+    plan: Plan, port: PortPlan, commands: CommandSocket | None, put: Callable[[Record, SensorPlan], object]
+) -> "Deeds | None":
+    """What follows from records here; None, and nothing imported, for a port without rules and feeds."""
+    if not port.rules and not port.feeds:
+        return None
+    from gateway.deeds import Deeds
+
+    return Deeds(plan, port, commands, put)
 
 
 def _by_key(kind: str, sensors: Sequence[Sensor]) -> dict[str, list[Sensor]] | None:
