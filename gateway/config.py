@@ -21,13 +21,14 @@ from gateway.link import socket_path
 from gateway.plan import Plan, PortPlan, SensorPlan
 from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found, nearest, unknown
 from gateway.ports.url import SCHEMES, parse_port, port_schemes, spelt
-from gateway.reading import SENSOR_NAME
+from gateway.reading import SENSOR_NAME, Command
+from gateway.ruleconfig import read_rules
 from gateway.spoolconfig import read_spool
 from gateway.stagelist import StageList
 from gateway.validate import Checked, check_settings
 from gateway.wire import TABLE_MAX
 
-TOP_KEYS: Final = ("box", "state", "spool", "sensor")
+TOP_KEYS: Final = ("box", "state", "spool", "sensor", "rule")
 SENSOR_KEYS: Final = ("driver", "port", "stages")
 PORTS_MAX: Final = 255  # a port's number is one byte on the link; 255 is the supervisor
 FILE_MAX: Final = 1 << 20  # bytes of a site file
@@ -74,6 +75,7 @@ class _Site:
         self._drivers = found(DRIVERS)
         self._stages = StageList(found(STAGES), findings)
         self._ports: dict[str, _Port] = {}
+        self._accepts: dict[str, tuple[Command, ...]] = {}  # by the sensor's name
 
     def plan(self, table: Mapping[str, Any]) -> Plan:
         """The plan of the whole file, as far as it is right."""
@@ -97,6 +99,7 @@ class _Site:
             PortPlan(number, port.url, port.kind, tuple(port.sensors))
             for number, port in enumerate(self._ports.values())
         )
+        ports = read_rules(table.get("rule", {}), note, ports, self._accepts)
         plan = Plan(box or "", state, ports, spool)
         if len(json.dumps(plan.table()).encode()) > TABLE_MAX:
             note.at_key(
@@ -146,7 +149,8 @@ class _Site:
             return
         if port is None or checked is None:
             return
-        commands = tuple(command.name for command in driver.accepts)
+        self._accepts[name] = driver.commands()
+        commands = tuple(command.name for command in self._accepts[name])
         port.sensors.append(
             SensorPlan(
                 number,

@@ -6,6 +6,7 @@ from gateway.commands.sitefile import add_site
 from gateway.commands.wording import listed
 from gateway.compile import compiled
 from gateway.plan import Plan
+from gateway.rulewords import rule_lines
 
 
 class Check:
@@ -41,6 +42,7 @@ def _lines(plan: Plan) -> list[str]:
             lines.append(f"    sensor {sensor.number}: {sensor.name} ({sensor.driver}): {listed(gives)}")
             if sensor.commands:
                 lines.append(f"      commands: {', '.join(sensor.commands)}")
+    lines += [f"  {line}" for line in rule_lines(plan)]
     if not plan.ports:
         lines.append("  no sensors yet: `gateway scan` proposes lines for what is plugged in")
     return lines
