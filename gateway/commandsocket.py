@@ -25,6 +25,7 @@ import msgpack
 
 from gateway.driverbug import blame
 from gateway.errors import BadFrame, PortGone
+from gateway.lampcommands import NAMES as LAMP_COMMANDS
 from gateway.link import socket_path
 from gateway.ports import Port
 from gateway.reading import Command, Result
@@ -124,6 +125,10 @@ class CommandSocket:
         except BadFrame as error:
             self.counters["refused_commands"] += 1
             return False, str(error)
+        if sensor.lamp is not None and command.name in LAMP_COMMANDS:
+            done, text = await sensor.lamp.command(command.name, checked, by)
+            self._put(Result(time.monotonic_ns(), sensor.name, command.name, os.urandom(8), done), sensor)
+            return done, text
         async with self._turn:
             try:
                 await self._port.send(sensor.driver, sensor.driver.encode(command.name, checked))
@@ -169,16 +174,18 @@ _WANTED: Final = "write [sensor number, command, {argument: number}] with a sens
 
 def accepted(sensor: Sensor) -> Iterable[Command]:
     """The commands that a sensor takes."""
-    return sensor.driver.accepts
+    return sensor.driver.commands()
 
 
 def check_arguments(command: Command, given: Mapping[str, Any]) -> dict[str, float]:
     """The arguments as numbers within the command's bounds. Raises BadFrame naming the wrong one."""
-    if given.keys() != command.arguments.keys():
-        wanted = ", ".join(command.arguments) or "no arguments"
+    bounds = {**command.arguments, **command.optional}
+    if not command.arguments.keys() <= given.keys() <= bounds.keys():
+        words = [*command.arguments, *(f"{name} (optional)" for name in command.optional)]
+        wanted = ", ".join(words) or "no arguments"
         raise BadFrame(f"{command.name} takes {wanted}; it was given {', '.join(map(str, given)) or 'none'}")
-    for name, (low, high) in command.arguments.items():
-        value = given[name]
+    for name, value in given.items():
+        low, high = bounds[name]
         if type(value) not in (int, float) or not low <= value <= high:
             raise BadFrame(
                 f"{name} of {command.name} must lie between {low:g} and {high:g}, not {value!r:.40}"

@@ -39,6 +39,7 @@ from gateway.telling import Telling
 
 if TYPE_CHECKING:
     from gateway.deeds import Deeds
+    from gateway.lampkeeper import LampKeeper
 
 BEAT_S: Final = 15.0  # between two heartbeats; RestartPolicy.silent_s allows two of them to fail
 GATHER_S: Final = 1.0  # what goes wrong within it is told together
@@ -57,7 +58,7 @@ class Worker:
         run = plan.state / "run"
         run.mkdir(parents=True, exist_ok=True)
         self._plan = port
-        self._sensors = [Sensor(sensor) for sensor in port.sensors]
+        self._sensors = [Sensor(sensor, plan.state) for sensor in port.sensors]
         self._by_key = _by_key(port.kind, self._sensors)
         self._port: Port = open_port(port, [sensor.driver for sensor in self._sensors])
         self._link = LinkClient(run / "core.sock", "worker", port.number, port.fingerprint())
@@ -71,6 +72,11 @@ class Worker:
             by_number = {sensor.plan.number: sensor for sensor in self._sensors}
             self._commands = CommandSocket(run / f"port-{port.number}.sock", by_number, self._port, self._put)
         self._deeds = _deeds(plan, port, self._commands, self._put_planned)
+        self._lamps: list[LampKeeper] = []
+        if any(sensor.driver.lamp for sensor in self._sensors):
+            from gateway.lampkeeper import keep_lamps  # other workers do without it
+
+            self._lamps = keep_lamps(self._sensors, self._port, plan.state / "lamps", self._put)
         self._condition = Condition(_log, f"port {port.url}")
         self._is_gone = False  # said so, and neither heard nor open for long since
         self._opened_ns: int | None = None
@@ -98,8 +104,8 @@ class Worker:
                         serving.create_task(self._serve()),
                         serving.create_task(self._tick(heartbeat_fd)),
                     ]
-                    parts = [part.run() for part in (self._commands, self._deeds) if part is not None]
-                    tasks += [serving.create_task(part) for part in parts]
+                    parts = (self._commands, self._deeds, *self._lamps)
+                    tasks += [serving.create_task(part.run()) for part in parts if part is not None]
                     await stop.wait()
                     for task in tasks:
                         task.cancel()
@@ -142,6 +148,8 @@ class Worker:
         self._next_sample = None
         await self._port.open()
         self._opened_ns = time.monotonic_ns()
+        for lamp in self._lamps:
+            lamp.opened()
         async with aclosing(self._port.frames()) as frames:
             async for t_ns, frame in frames:
                 self._in_hand = (t_ns, frame)
@@ -176,6 +184,8 @@ class Worker:
             except Exception as error:
                 blame(error, sensor.plan, f"frame {self.counters['frames']}")
                 raise
+            if sensor.plausible is not None and (count := sensor.plausible.take_count()):
+                self._telling.count(HealthCode.IMPLAUSIBLE, sensor.name, count)
             if sensor.model_off and not was_off:
                 self._put_health(sensor, HealthCode.MODEL_OFF)
         self._heard_ns = max(self._heard_ns, _end_ns(t_ns, frame))
