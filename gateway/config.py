@@ -18,6 +18,9 @@ from gateway.driver import Driver
 from gateway.errors import ConfigError, GatewayError
 from gateway.findings import Findings, SiteErrors
 from gateway.link import socket_path
+from gateway.measureconfig import KEYS as MEASURE_KEYS
+from gateway.measureconfig import MeasureConfig
+from gateway.numbering import numbered, plan_before
 from gateway.plan import Plan, PortPlan, SensorPlan
 from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found, nearest, unknown
 from gateway.ports.url import SCHEMES, parse_port, port_schemes, spelt
@@ -29,7 +32,8 @@ from gateway.validate import Checked, check_settings
 from gateway.wire import TABLE_MAX
 
 TOP_KEYS: Final = ("box", "state", "spool", "sensor", "rule")
-SENSOR_KEYS: Final = ("driver", "port", "stages")
+SENSOR_KEYS: Final = ("driver", "port", "stages", *MEASURE_KEYS)
+SENSORS_END: Final = 65536  # numbers on the wire are below it
 PORTS_MAX: Final = 255  # a port's number is one byte on the link; 255 is the supervisor
 FILE_MAX: Final = 1 << 20  # bytes of a site file
 
@@ -74,7 +78,9 @@ class _Site:
         self._folder = folder
         self._drivers = found(DRIVERS)
         self._stages = StageList(found(STAGES), findings)
+        self._measures = MeasureConfig(findings)
         self._ports: dict[str, _Port] = {}
+        self._references: dict[str, str] = {}  # sensor's name -> name of the sensor it is held against
         self._accepts: dict[str, tuple[Command, ...]] = {}  # by the sensor's name
 
     def plan(self, table: Mapping[str, Any]) -> Plan:
@@ -91,14 +97,21 @@ class _Site:
         sensors = note.table(
             table.get("sensor", {}), ("sensor",), "write [sensor.NAME] and its keys below it"
         )
-        for number, (name, entry) in enumerate((sensors or {}).items(), start=1):
-            self._sensor(number, name, entry)
+        before = plan_before(state)
+        known = {sensor.name: sensor.number for sensor in before.sensors} if before is not None else {}
+        for name, number in numbered(sensors or {}, known, 1, SENSORS_END).items():
+            self._sensor(number, name, (sensors or {})[name])
         if len(self._ports) > PORTS_MAX:
             note.at_key(("sensor",), f"{len(self._ports)} ports; one box serves at most {PORTS_MAX}")
+        known = {port.url: port.number for port in before.ports} if before is not None else {}
+        numbers = numbered(self._ports, known, 0, PORTS_MAX)
+        in_order = sorted(self._ports.values(), key=lambda port: numbers[port.url])
         ports = tuple(
-            PortPlan(number, port.url, port.kind, tuple(port.sensors))
-            for number, port in enumerate(self._ports.values())
+            # By number, so that a file whose tables only changed places means the same plan.
+            PortPlan(numbers[p.url], p.url, p.kind, tuple(sorted(p.sensors, key=lambda s: s.number)))
+            for p in in_order
         )
+        ports = self._measures.with_references(ports, self._references)
         ports = read_rules(table.get("rule", {}), note, ports, self._accepts)
         plan = Plan(box or "", state, ports, spool)
         if len(json.dumps(plan.table()).encode()) > TABLE_MAX:
@@ -149,6 +162,9 @@ class _Site:
             return
         if port is None or checked is None:
             return
+        keys = self._measures.read(entry, path, measures)
+        if keys.reference:
+            self._references[name] = keys.reference
         self._accepts[name] = driver.commands()
         commands = tuple(command.name for command in self._accepts[name])
         port.sensors.append(
@@ -162,6 +178,9 @@ class _Site:
                 labels,
                 commands,
                 stages,
+                keys.calibrations,
+                keys.still,
+                keys.drift,
             )
         )
 

@@ -43,6 +43,16 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class DriftPlan:
+    """What a measure is held against, day by day: a reference sensor's readings, its own floor, or both."""
+
+    measure: str
+    limit: float  # how far it may lie from that
+    reference: int = 0  # number of the sensor that says the truth; 0: none
+    floor: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RulePlan:
     """A local rule: when something happens at a sensor, a command is sent or an event is raised.
 
@@ -92,6 +102,8 @@ class SensorPlan:
     commands: tuple[str, ...]
     stages: tuple[StagePlan, ...]
     calibrations: tuple[Calibration, ...] = ()
+    still: dict[str, float] = field(default_factory=dict)  # seconds that a measure may stand exactly still
+    drift: tuple[DriftPlan, ...] = ()
     lighting: dict[str, Any] = field(default_factory=dict)  # of a lamp: a gateway.lightplan.LightingPlan, plain
 
 
@@ -163,6 +175,7 @@ class Plan:
                     "labels": list(s.labels),
                     "commands": list(s.commands),
                 }
+                | ({"calibrations": [_in_table(c) for c in s.calibrations]} if s.calibrations else {})
                 for s in self.sensors
             ],
         }
@@ -188,6 +201,12 @@ class Plan:
         beside = path.with_suffix(".new")
         beside.write_bytes(text)
         os.replace(beside, path)
+
+
+def _in_table(calibration: Calibration) -> list[str | float]:
+    """As a hub needs it, to name it and to compute back what the sensor said."""
+    c = calibration
+    return [c.measure, c.gain, c.offset, c.id, c.date, c.due]
 
 
 def table_id(table: dict[str, Any]) -> bytes:
@@ -255,5 +274,7 @@ def _sensor(plain: dict[str, Any]) -> SensorPlan:
         commands=tuple(plain["commands"]),
         stages=tuple(StagePlan(s["factory"], s["settings"]) for s in plain["stages"]),
         calibrations=tuple(Calibration(**each) for each in plain["calibrations"]),
+        still=plain["still"],
+        drift=tuple(DriftPlan(**each) for each in plain["drift"]),
         lighting=plain["lighting"],
     )

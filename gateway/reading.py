@@ -148,13 +148,17 @@ class HealthCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a sensor is: one of the enumerated codes, an optional start of the condition, a count."""
+    """How a sensor is: one of the enumerated codes, an optional start of the condition, a count.
+
+    STUCK, DRIFT and CALIBRATION_DUE name a `measure`; their `count` is 1 where it began, 0 where it is over.
+    """
 
     t_ns: int
     sensor: str
     code: HealthCode
     since_ns: int | None = None
     count: int = 0
+    measure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,8 @@ def pack_record(record: Record, sensor: SensorPlan) -> bytes:
     elif isinstance(record, Health):
         since_us = None if record.since_ns is None else (record.t_ns - record.since_ns) // 1000
         fields = [Kind.HEALTH, sensor.number, record.code, since_us, record.count]
+        if record.measure:
+            fields.append([measure.name for measure in sensor.measures].index(record.measure))
     elif isinstance(record, Result):
         command = sensor.commands.index(record.command)
         fields = [Kind.RESULT, sensor.number, command, record.command_id, record.ok]
@@ -168,7 +170,10 @@ def _unpack(kind: Kind, fields: list[Any], sensor: dict[str, Any]) -> dict[str, 
     if kind is Kind.HEALTH:
         code, since_us, count = fields[2:5]
         since = None if since_us is None else since_us / 1e6
-        return {"code": HealthCode(code).name.lower(), "for_s": since, "count": count}
+        plain = {"code": HealthCode(code).name.lower(), "for_s": since, "count": count}
+        if len(fields) > 5 and type(fields[5]) is int and fields[5] >= 0:
+            plain["measure"] = sensor["measures"][fields[5]][0]
+        return plain
     if kind is Kind.ANCHOR:
         boot, mono_ns, wall_ns, source, error_us = fields[2:7]
         return {

@@ -3,15 +3,23 @@
 import importlib
 import logging
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gateway.driver import Driver
 from gateway.errors import BundleError, ConfigError
 from gateway.log import say
 from gateway.plan import SensorPlan, StagePlan
-from gateway.reading import Event, Reading
+from gateway.reading import Event, Health, Reading, Value, Values
 from gateway.settings import build_settings
 from gateway.stage import Stage, run_stages
+
+if TYPE_CHECKING:
+    from gateway.drift import Drift
+    from gateway.duedates import DueDates
+    from gateway.lampkeeper import LampKeeper
+    from gateway.plausible import Plausible
+    from gateway.stillness import Stillness
 
 _log = logging.getLogger("sensor")
 
@@ -19,14 +27,19 @@ _log = logging.getLogger("sensor")
 class Sensor:
     """One configured sensor. Raises ConfigError if the plan does not fit what is installed.
 
-    `model_off` turns True when the sensor's model cannot run: then only its readings are made.
+    `model_off` turns True when the sensor's model cannot run: then only its readings are made. Without a
+    `state` folder, nothing is watched that must outlive this process.
     """
 
-    def __init__(self, plan: SensorPlan) -> None:
+    def __init__(self, plan: SensorPlan, state: Path | None = None) -> None:
         self.plan = plan
         self.driver = build_driver(plan)
         self.model_off = False
+        self.lamp: LampKeeper | None = None  # set by the worker of a lamp
         self._declared = {measure.name for measure in self.driver.emits} | {m.name for m in plan.measures}
+        self.plausible = _plausible(plan)
+        self._drift: Drift | None = None
+        self._watches = list(self._watch(plan, state))
         try:
             self._stages = [_stage(plan.name, stage) for stage in plan.stages]
         except BundleError as error:
@@ -38,7 +51,7 @@ class Sensor:
         """Its name in the site file."""
         return self.plan.name
 
-    def take(self, t_ns: int, frame: Any) -> Iterator[Reading | Event]:
+    def take(self, t_ns: int, frame: Any) -> Iterator[Reading | Event | Health]:
         """What one frame gives. Events come first: they are urgent.
 
         Raises BadFrame if the driver refuses the frame. Anything else that leaves the driver is a bug.
@@ -46,22 +59,51 @@ class Sensor:
         if any(stage.takes == type(frame).__name__ for stage in self._stages):
             yield from self._through_stages(frame)
         values = self.driver.decode(frame)
-        if values is None:
-            return
+        if values is not None:
+            yield from self.measured(t_ns, values)
+
+    def measured(self, t_ns: int, values: Values) -> Iterator[Reading | Event | Health]:
+        """What the driver's values give: calibrated, without what cannot be, and through the stages."""
         if not values.keys() <= self._declared:
             raise TypeError(self.driver.undeclared(values, self.plan.measures))
         # A driver may be configured to emit fewer measures than it decodes.
-        wanted = {m.name: values[m.name] for m in self.plan.measures if m.name in values}
+        wanted: dict[str, Value] = {m.name: values[m.name] for m in self.plan.measures if m.name in values}
+        if self.plausible is not None:
+            self.plausible.judge(wanted)
+        for watch in self._watches:
+            yield from watch.look(t_ns, wanted)
+        if self.lamp is not None:
+            self.lamp.on_values(t_ns, wanted)
         if wanted:
             yield from self._through_stages(Reading(t_ns, self.name, wanted))
 
     def on_feed(self, t_ns: int, source: int, measure: str, value: Any) -> None:
-        """Another sensor of this box, of that number, measured something; here nobody needs it."""
+        """Another sensor of this box, of that number, measured something."""
+        if self.lamp is not None:
+            self.lamp.on_feed(t_ns, source, measure, value)
+        if self._drift is not None:
+            self._drift.on_feed(t_ns, source, measure, value)
 
     def waiting_since_ns(self) -> int | None:
         """Time of the oldest sample that a stage still holds back; None if none does."""
         times = (stage.waiting_since_ns() for stage in self._stages)
         return min((t_ns for t_ns in times if t_ns is not None), default=None)
+
+    def _watch(self, plan: SensorPlan, state: Path | None) -> "Iterator[Stillness | Drift | DueDates]":
+        """What looks on, each loaded only where the plan asks for it."""
+        if plan.still:
+            from gateway.stillness import Stillness
+
+            yield Stillness(plan.name, plan.measures, plan.still)
+        if plan.drift and state is not None:
+            from gateway.drift import Drift
+
+            self._drift = Drift(plan, state)
+            yield self._drift
+        if any(each.due for each in plan.calibrations) and state is not None:
+            from gateway.duedates import DueDates
+
+            yield DueDates(plan, state)
 
     def _through_stages(self, item: Any) -> Iterator[Reading | Event]:
         try:
@@ -87,6 +129,12 @@ def build_driver(plan: SensorPlan) -> Driver:
     if not (isinstance(driver, type) and issubclass(driver, Driver)):
         raise ConfigError(f"{plan.factory} is no driver; compile the site file again")
     return driver(build_settings(driver.settings_type(), plan.settings))
+
+
+def _plausible(plan: SensorPlan) -> "Plausible | None":
+    from gateway.plausible import Plausible
+
+    return Plausible(plan.measures, plan.calibrations) or None
 
 
 def _stage(sensor: str, plan: StagePlan) -> Stage:
