@@ -100,17 +100,21 @@ class Gnss(SerialEmulator):
     def _is_before_leap(self) -> bool:
         return self.now.date() == self.leap_day and f"{self.now:%H%M%S}" == "235959"
 
-    def _fixed(self, clock: str) -> list[str]:
-        up = self._error_m[2]
+    def place(self) -> tuple[float, float, float]:
+        """Where it believes to be: degrees, degrees and metres."""
         north, east = (far + error for far, error in zip(self._drifted_m, self._error_m, strict=False))
         lat = self.lat + north / _METRES_PER_DEGREE
         lon = self.lon + east / _METRES_PER_DEGREE / math.cos(math.radians(self.lat))
+        return lat, lon, self.altitude + self._error_m[2]
+
+    def _fixed(self, clock: str) -> list[str]:
+        lat, lon, altitude = self.place()
         place = f"{_minutes(lat, 2)},{'NS'[lat < 0]},{_minutes(lon, 3)},{'EW'[lon < 0]}"
         used = ",".join(f"{prn:02d}" for prn, *_ in _SKY) + "," * (12 - len(_SKY))
         parts = [_SKY[n : n + 4] for n in range(0, len(_SKY), 4)]
         return [
             f"GNRMC,{clock},A,{place},0.012,,{self.now:%d%m%y},,,A,V",
-            f"GNGGA,{clock},{place},1,{len(_SKY):02d},0.92,{self.altitude + up:.1f},M,-34.0,M,,",
+            f"GNGGA,{clock},{place},1,{len(_SKY):02d},0.92,{altitude:.1f},M,-34.0,M,,",
             f"GNGSA,A,3,{used},1.71,0.92,1.44,1",
             *(
                 f"GPGSV,{len(parts)},{n},{len(_SKY):02d},"
