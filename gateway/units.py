@@ -25,12 +25,14 @@ RESOLUTION: Final[dict[str, float]] = {
     "V": 0.001,
     "A": 0.001,
     "W": 0.01,
+    "W/m2": 0.1,
     "kW.h": 0.001,
     "V.A": 0.01,  # apparent power, and reactive, for which UCUM has no unit of its own
     "kg": 0.01,
     "L": 0.001,
     "m3": 0.001,
     "m3/h": 0.001,
+    "/m3": 1.0,  # so many in a cubic metre
     "uS/cm": 1.0,
     "/min": 1.0,  # revolutions a minute
     "Hz": 0.1,

@@ -1,15 +1,15 @@
-"""Any BTHome v2 sensor: the values are in the advertisement itself, so one driver reads them all."""
+"""Any BTHome v2 sensor: the values are in the advertisement itself, so one driver reads them all.
 
-import re
+Source: https://bthome.io/format and /encryption; the objects are in `bthome_objects`.
+"""
+
 from collections import Counter
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated
 
-from gateway.driver import Advertisement, BadFrame, BleDriver, Measure, Secret, Settings, Value, Values
-from gateway_drivers.bthome_objects import MEASURES, PACKET, measure_called, objects
-from gateway_drivers.bthome_seal import Unsealer
-
-_REFERENCES: Final = ("file:", "env:")  # where a secret is kept; the worker gets what is kept there
+from gateway.driver import BadFrame, BleDriver, Measure, Secret, Settings, Value, Values
+from gateway_drivers.bthome_objects import MEASURES, WITHHELD, measure_called
+from gateway_drivers.bthome_packets import SERVICE, Packets, check_bindkey, checked_address
 
 
 @dataclass(frozen=True)
@@ -26,25 +26,24 @@ class BthomeSettings(Settings):
     bindkey: Annotated[str, Secret()] = ""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}", self.address):
-            raise ValueError(f'address {self.address!r} must be written like "A4:C1:38:00:00:01"')
-        object.__setattr__(self, "address", self.address.upper())
+        object.__setattr__(self, "address", checked_address(self.address))
         for name in self.measures:
             measure_called(name)
-        if not (self.bindkey.startswith(_REFERENCES) or re.fullmatch(r"([0-9A-Fa-f]{32})?", self.bindkey)):
-            raise ValueError("the bindkey must be 32 hex digits")
+        check_bindkey(self.bindkey)
 
 
 class Bthome(BleDriver):
-    """Every number and state of BTHome v2, and how strongly it was heard.
+    """Every number, state and event of BTHome v2, and how strongly it was heard.
 
-    With a bindkey only what is encrypted with it is taken: else anyone near could speak for the sensor.
+    Where the sensor counts its packets, `packets_lost` says how many were missed just before. `triggered` is
+    there from a sensor that sends only when something happens. Text and raw bytes never leave the box;
+    `withheld` says how many there were.
     """
 
-    service = "0000fcd2-0000-1000-8000-00805f9b34fb"
+    service = SERVICE
     emits = tuple(MEASURES.values())
     settings: BthomeSettings
-    _unsealer: Unsealer | None = None
+    _packets: Packets | None = None
 
     @classmethod
     def measures(cls, settings: Settings) -> tuple[Measure, ...]:
@@ -53,42 +52,30 @@ class Bthome(BleDriver):
         return tuple(measure_called(name) for name in named) or cls.emits
 
     def reset(self) -> None:
-        """Forget the last packet id, not the counter of encrypted ones: an unplug must allow no replay."""
-        if self.settings.bindkey and self._unsealer is None:
-            self._unsealer = Unsealer(bytes.fromhex(self.settings.bindkey), self.settings.address)
-        self._packet: Value = None
+        """What was heard stays known: an unplug must allow no replay, and make no repeat a packet."""
+        if self._packets is None:
+            self._packets = Packets(self.settings.address, self.settings.bindkey)
         self._declared = {measure.name for measure in self.measures(self.settings)}
 
     def decode(self, frame: object) -> Values | None:
-        """The values of one advertisement; None for the repeats a sensor sends of each."""
-        if not isinstance(frame, Advertisement):
+        """The values of one packet; None for the repeats a sensor sends of each."""
+        assert self._packets is not None
+        packet = self._packets.take(frame)
+        if packet is None:
             return None
-        payload = frame.service_data.get(self.service)
-        if payload is None:
-            return None
-        if payload and payload[0] >> 5 == 2 and (self._unsealer is not None or payload[0] & 1):
-            payload = self._opened(payload)
-            if payload is None:
-                return None
-        values: dict[str, Value] = {"rssi": frame.rssi}
+        values: dict[str, Value] = {}
         seen: Counter[str] = Counter()
-        for name, value in list(objects(payload)):
+        for name, value in packet.objects:
             seen[name] += 1
-            values[name if seen[name] == 1 else f"{name}_{seen[name]}"] = value
-        packet = values.pop(PACKET, None)
-        if packet is not None and packet == self._packet:
-            return None
-        self._packet = packet
-        if not values.keys() - {"rssi"}:
+            if name == WITHHELD:
+                values[name] = seen[name]
+            else:
+                values[name if seen[name] == 1 else f"{name}_{seen[name]}"] = value
+        if not values:
             raise BadFrame("a BTHome advertisement without a single object that is known here")
+        values["rssi"] = packet.rssi
+        if packet.lost:
+            values["packets_lost"] = packet.lost
+        if packet.triggered:
+            values["triggered"] = True
         return {name: value for name, value in values.items() if name in self._declared} or None
-
-    def _opened(self, payload: bytes) -> bytes | None:
-        """A payload in clear, None for a repeat."""
-        if self._unsealer is None:
-            raise BadFrame("it is encrypted; set this sensor's bindkey")
-        if not payload[0] & 1:
-            raise BadFrame(
-                "it is not encrypted, and this sensor has a bindkey: somebody else may have sent it"
-            )
-        return self._unsealer.open(payload)

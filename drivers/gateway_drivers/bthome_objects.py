@@ -4,7 +4,8 @@ Source: https://bthome.io/format. Service data FCD2 is one byte of flags (bit 0 
 version), then objects: an id, then as many little-endian bytes as the id stands for. They come in the
 order of their ids, so what an older reader does not know is at the end. Ids that differ only in size or
 unit (0.01 and 0.1 Cel, kilograms and pounds, litres and millilitres) share one measure in one unit.
-Text, raw bytes, times and device ids (50, 53, 54, F0-F2) are passed over: only bounded numbers leave a box.
+Text and raw bytes (53, 54) and a command's arguments (3B) are not read, as only bounded numbers leave a box;
+that there was text is told. Checked against the objects of bthome-ble 3.25, the reference in Home Assistant.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from typing import Final, NamedTuple
 from gateway.driver import BadFrame, Measure
 
 PACKET: Final = "packet_id"  # counts packets, so that repeats of one can be told; not a measure
-TEXT, RAW, BUTTON, DIMMER = 0x53, 0x54, 0x3A, 0x3C
+WITHHELD: Final = "withheld"  # stands for an object of text or raw bytes
+TEXT, RAW, BUTTON, COMMAND, DIMMER = 0x53, 0x54, 0x3A, 0x3B, 0x3C
+FIRMWARE: Final = {0xF1: 4, 0xF2: 3}  # id: parts of the version, one byte each, the last first
 
 
 class Number(NamedTuple):
@@ -47,7 +50,7 @@ NUMBERS: Final[dict[int, Number]] = {
     0x14: Number("moisture", 2, 0.01),
     0x2E: Number("humidity", 1, 1),
     0x2F: Number("moisture", 1, 1),
-    BUTTON: Number("button", 1, 1),  # 1 press, 2 double, 3 triple, 4 long, 5 long double, 6 long triple
+    BUTTON: Number("button", 1, 1),  # 0 none, 1 to 6 kinds of presses, 80 held, 81 let go: see ble_button.py
     0x3D: Number("count", 2, 1),
     0x3E: Number("count", 4, 1),
     0x3F: Number("rotation", 2, 0.1, True),
@@ -67,6 +70,7 @@ NUMBERS: Final[dict[int, Number]] = {
     0x4D: Number("energy", 4, 0.001),
     0x4E: Number("volume", 4, 0.001),
     0x4F: Number("water", 4, 0.001),
+    0x50: Number("timestamp", 4, 1),
     0x51: Number("acceleration", 2, 0.001),
     0x52: Number("gyroscope", 2, 0.001),
     0x55: Number("stored_volume", 4, 0.001),
@@ -85,8 +89,9 @@ NUMBERS: Final[dict[int, Number]] = {
     0x62: Number("speed", 4, 1e-6, True),
     0x63: Number("acceleration", 4, 1e-6, True),
     0x64: Number("light_level", 1, 1),
+    0x65: Number("settings_revision", 1, 1),
+    0xF0: Number("device_type", 2, 1),
 }
-PASSED_OVER: Final = {0x50: 4, 0xF0: 2, 0xF1: 4, 0xF2: 3}  # id: bytes
 STATES: Final[dict[int, str]] = {  # one byte, 0 or 1; named for what 1 means
     0x0F: "on",
     0x10: "power_on",
@@ -137,6 +142,7 @@ MEASURES: Final[dict[str, Measure]] = {
         Measure("tvoc", "ug/m3", 1),
         Measure("moisture", "%", 0.01),
         Measure("button", "1"),
+        Measure("command", "1"),  # 0 off, 1 on, 2 toggle, 3 step up, 4 step down
         Measure("dimmer", "1"),
         Measure("rotation", "deg", 0.1),
         Measure("distance", "m", 0.001),
@@ -157,8 +163,15 @@ MEASURES: Final[dict[str, Measure]] = {
         Measure("channel", "1"),
         Measure("rotations", "/min"),
         Measure("light_level", "1"),
+        Measure("timestamp", "s", 1),
+        Measure("settings_revision", "1"),
+        Measure("device_type", "1"),
+        Measure("firmware", "1"),  # 4002001000 for version 4.2.1.0
         *(Measure(name, "bool") for name in STATES.values()),
         Measure("rssi", "dBm"),
+        Measure("packets_lost", "1"),
+        Measure("triggered", "bool"),
+        Measure(WITHHELD, "1"),
     )
 }
 
@@ -199,10 +212,16 @@ def objects(payload: bytes) -> Iterator[tuple[str, float]]:
             yield STATES[kind], body[0] != 0
         elif kind == DIMMER:  # 1 left, 2 right; then the steps
             yield "dimmer", body[1] * {1: -1, 2: 1}.get(body[0], 0)
+        elif kind == COMMAND:  # its length, the command, arguments that are the maker's own
+            yield "command", body[1]
+        elif kind in FIRMWARE:
+            yield "firmware", sum(part * 1000**place for place, part in enumerate(body))
+        else:
+            yield WITHHELD, 1
 
 
 def _size(kind: int, first: bytes) -> int | None:
-    """Bytes behind an object id; None for an id that is not known. Text and raw bytes say their length."""
+    """Bytes behind an object id; None for one that is not known. Text, raw bytes, commands say theirs."""
     if kind in NUMBERS:
         return NUMBERS[kind].size
     if kind in STATES:
@@ -211,4 +230,6 @@ def _size(kind: int, first: bytes) -> int | None:
         return 2
     if kind in (TEXT, RAW):
         return 1 + (first[0] if first else 0)
-    return PASSED_OVER.get(kind)
+    if kind == COMMAND:
+        return 2 + (first[0] & 0x1F if first else 0)
+    return FIRMWARE.get(kind)

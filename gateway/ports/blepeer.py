@@ -39,9 +39,10 @@ class Peer:
         self._connecting = connecting
         self._put = put
         self._counters = counters
-        self._notify = sorted({uuid for driver in drivers for uuid in driver.notify})
-        self._read = sorted({uuid for driver in drivers for uuid in driver.read})
-        self._every_s = min((driver.every_s for driver in drivers if driver.read), default=0.0)
+        wanted = [driver.wants() for driver in drivers]
+        self._notify = sorted({uuid for notify, _, _ in wanted for uuid in notify})
+        self._read = sorted({uuid for _, read, _ in wanted for uuid in read})
+        self._every_s = min((every_s for _, read, every_s in wanted if read), default=0.0)
         self._silent_s = min((driver.silent_s for driver in drivers if driver.silent_s), default=0.0)
         self._connection: Connection | None = None
         self._dropped = asyncio.Event()

@@ -60,6 +60,9 @@ VERBS: Final[dict[str, Verb]] = {
     "sync_errors": Verb(undo=("sync_errors", False)),
     "bad_page": Verb("pages", (1, 3), whole=True),
     "gone": Verb(undo=("gone", False)),
+    "late": Verb("ms", (50, 1500), ("late", 0.0), scale=1e-3),
+    "wrong_unit": Verb(undo=("wrong_unit", False)),
+    "lamp_out": Verb(undo=("lamp_out", False)),
 }
 _SECONDS: Final = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "days": 86_400.0, "weeks": 604_800.0}
 _NUMBER: Final = r"(-?\d{1,9}(?:\.\d{1,3})?)"

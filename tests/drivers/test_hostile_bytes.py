@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from gateway.driver import Advertisement, BadFrame, Driver, Notification
 from gateway.records import quantum
+from gateway_drivers.ble_button import BleButton, BleButtonSettings
 from gateway_drivers.bthome import Bthome, BthomeSettings
 from gateway_drivers.environmental_sensing import (
-    HUMIDITY,
-    PRESSURE,
-    TEMPERATURE,
+    CHARACTERISTICS,
     EnvironmentalSensing,
     EnvironmentalSettings,
 )
@@ -101,8 +100,19 @@ def test_any_advertisement_to_a_sensor_with_a_key(payloads, flags) -> None:
         check(driver, Advertisement(ADDRESS, -60, {Bthome.service: flags + payload}, {}))
 
 
-@given(st.lists(st.tuples(st.sampled_from([TEMPERATURE, HUMIDITY, PRESSURE]), st.binary(max_size=5))))
+@given(st.lists(st.tuples(st.sampled_from(EnvironmentalSensing.notify), st.binary(max_size=5))))
 def test_any_notification(notified) -> None:
-    driver = EnvironmentalSensing(EnvironmentalSettings(ADDRESS))
+    everything = tuple(one.measure.name for one in CHARACTERISTICS)
+    driver = EnvironmentalSensing(EnvironmentalSettings(ADDRESS, everything))
     for uuid, payload in notified:
         check(driver, Notification(ADDRESS, uuid, payload))
+
+
+@given(
+    st.lists(st.binary(max_size=26), max_size=3),
+    st.sampled_from([b"", b"\x44", b"\x40", b"\x44\x00\x01\x3a"]),
+)
+def test_any_press(payloads, head) -> None:
+    driver = BleButton(BleButtonSettings(ADDRESS))
+    for payload in payloads:
+        check(driver, Advertisement(ADDRESS, -60, {BleButton.service: head + payload}, {}))

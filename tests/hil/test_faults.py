@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gateway_hil import emulators
 from gateway_hil.benches.real import RigSensor
 from gateway_hil.emulators import Gnss, RelayLamp, Sds011
+from gateway_hil.emulators.sdm120 import Sdm120
 from gateway_hil.faults import (
     VERBS,
     FaultError,
@@ -163,7 +164,11 @@ def test_a_verb_that_an_emulator_lacks_names_those_it_has() -> None:
     assert not hasattr(Sds011(), "no_such_thing")
     assert "clock_step" in verbs_of(Gnss())
     of_disks = {"disk_full", "read_only", "write_errors", "sync_errors", "bad_page", "gone"}
-    assert set(verbs_of(RelayLamp())) == set(VERBS) - {"clock_step", "link_loss", "bounce"} - of_disks
+    of_buses = {"late", "wrong_unit", "lamp_out"}
+    assert (
+        set(verbs_of(RelayLamp())) == set(VERBS) - {"clock_step", "link_loss", "bounce"} - of_disks - of_buses
+    )
+    assert set(verbs_of(Sdm120())) == set(verbs_of(RelayLamp())) | of_buses
     assert set(verbs_of(FaultyDisk(Path("/nowhere")))) == of_disks
 
 
