@@ -3,7 +3,7 @@ r"""Captures: what a bus said, as text that a person can read, cut, and mail.
 The same file is a driver's test, a replayed sensor and the attachment of a bug report.
 
     # capture: 1                     first line, with the format's version
-    # driver: sds011                 then `# key: value`: driver, device, firmware, by, when, where
+    # driver: sds011                 then `# key: value`, those of HEADER_KEYS and any other
     0.000000 < aac0 d404 3a0a a160 1dab      seconds, bytes received; hex with blanks anywhere,
     1.000000 < "$GPZDA,...*4F\r\n"           or text with \r \n \t \\ \" \xNN
     1.500000 > a00101a2                      bytes sent
@@ -28,7 +28,7 @@ from gateway.driver import Advertisement, Edge, Notification
 from gateway.errors import ConfigError
 
 VERSION: Final = 1
-HEADER_KEYS: Final = ("driver", "device", "firmware", "by", "when", "where")
+HEADER_KEYS: Final = ("driver", "device", "firmware", "by", "when", "where", "scrubbed")
 _FIRST_LINE: Final = f"# capture: {VERSION}"
 _BASE_UUID: Final = "-0000-1000-8000-00805f9b34fb"
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -13,14 +13,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol
 
 from gateway import __version__
 from gateway.errors import GatewayError
-from gateway.plugins import COMMANDS, Plugin, found, nearest
+from gateway.plugins import COMMANDS, Plugin, found, nearest, source_of
 
 OWN: Final[Mapping[str, str]] = {
     "init": "gateway.commands.init:Init",
@@ -30,6 +28,7 @@ OWN: Final[Mapping[str, str]] = {
     "run": "gateway.commands.run:Run",
     "doctor": "gateway.commands.doctor:Doctor",
     "drivers": "gateway.commands.drivers:Drivers",
+    "new-driver": "gateway.commands.new_driver:NewDriver",
     "decode": "gateway.commands.decode:Decode",
     "record": "gateway.commands.record:Record",
     "replay": "gateway.commands.replay:Replay",
@@ -134,7 +133,7 @@ def _plugin_help(plugin: Plugin) -> str:
 def static_help(factory: str) -> str:
     """The `help` text of the class "module:Class", read from its source without importing it."""
     module, _, name = factory.partition(":")
-    source = _source(module)
+    source = source_of(module)
     if source is None:
         return ""
     try:
@@ -155,25 +154,6 @@ def _help_value(node: ast.stmt) -> str:
         ):
             return text
     return ""
-
-
-def _source(module: str) -> Path | None:
-    """The source file of a module, found without importing any package on the way."""
-    top, *parts = module.split(".")
-    try:
-        spec = find_spec(top)
-    except ValueError:
-        return None
-    if spec is None:
-        return None
-    if not parts and spec.origin is not None:
-        return Path(spec.origin)
-    for folder in spec.submodule_search_locations or ():
-        path = Path(folder, *parts)
-        for source in (path.with_suffix(".py"), path / "__init__.py"):
-            if source.is_file():
-                return source
-    return None
 
 
 def _say_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, requires
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import ConfigError, GatewayError
@@ -18,6 +20,7 @@ from gateway.errors import ConfigError, GatewayError
 DRIVERS: Final = "gateway.drivers"
 STAGES: Final = "gateway.stages"
 COMMANDS: Final = "gateway.commands"
+KIT: Final = "gateway.kit"
 
 _EXTRA: Final = re.compile(r"([A-Za-z0-9._-]+).*;.*\bextra == ['\"]([A-Za-z0-9._-]+)['\"]")
 
@@ -70,6 +73,25 @@ def find(group: str, name: str, what: str) -> Plugin:
     if name not in plugins:
         raise ConfigError(unknown(what, name, plugins))
     return plugins[name]
+
+
+def source_of(module: str) -> Path | None:
+    """The source file of a module, found without importing any package on the way; None if there is none."""
+    top, *parts = module.split(".")
+    try:
+        spec = find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if not parts and spec.origin is not None:
+        return Path(spec.origin)
+    for folder in spec.submodule_search_locations or ():
+        path = Path(folder, *parts)
+        for source in (path.with_suffix(".py"), path / "__init__.py"):
+            if source.is_file():
+                return source
+    return None
 
 
 def unknown(what: str, name: str, allowed: Iterable[str]) -> str:

@@ -85,7 +85,7 @@ def _loaded(
 
 def _driver(plugin: Plugin, driver: Any) -> dict[str, Any]:
     """One sensor with this driver: its settings beside the words every sensor has."""
-    schema = _settings(driver.settings_type())
+    schema = settings_schema(driver.settings_type())
     schemes = "|".join(port_schemes(driver.kind)) if driver.kind in SCHEMES else "replay"
     own = {
         "driver": {"const": plugin.name},
@@ -104,7 +104,7 @@ def _driver(plugin: Plugin, driver: Any) -> dict[str, Any]:
 
 def _stage(plugin: Plugin, stage: Any) -> dict[str, Any]:
     """One entry of `stages`; the first field of the settings goes by the stage's name."""
-    schema = _settings(stage.settings_type)
+    schema = settings_schema(stage.settings_type)
     names = {f.name: f.name for f in fields(stage.settings_type)}
     if names:
         names[next(iter(names))] = plugin.name
@@ -118,7 +118,7 @@ def _stage(plugin: Plugin, stage: Any) -> dict[str, Any]:
     }
 
 
-def _settings(settings_type: type) -> dict[str, Any]:
+def settings_schema(settings_type: type) -> dict[str, Any]:
     """Pydantic's schema of a settings dataclass, whole in itself, secrets as references."""
     schema: dict[str, Any] = TypeAdapter(settings_type).json_schema()
     schema.setdefault("properties", {})

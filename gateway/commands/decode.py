@@ -4,7 +4,6 @@ import argparse
 import json
 import math
 import sys
-import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,14 +13,23 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from gateway.capture import is_capture
-from gateway.driver import Advertisement, BadFrame, Driver, Edge, Notification, SerialDriver, Values
+from gateway.commands.given import add_settings, driver_with, settings_of
+from gateway.driver import (
+    Advertisement,
+    BadFrame,
+    Driver,
+    Edge,
+    Measure,
+    Notification,
+    SerialDriver,
+    Values,
+)
 from gateway.driverbug import what_and_where
 from gateway.errors import ConfigError
 from gateway.framing import Framer, Framing
 from gateway.plugins import DRIVERS, Plugin, find
 from gateway.ports.replay import source_of
 from gateway.ports.url import ReplayOptions
-from gateway.settings import build_settings
 
 _BAD_SHOWN: Final = 5  # reasons for which frames were bad; the rest is only counted
 
@@ -33,22 +41,29 @@ class Decode:
     help = "show what a driver makes of a capture or of raw bytes"
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """DRIVER FILE [--json] [--set KEY=VALUE]."""
+        """DRIVER FILE [--json] [--expected] [--set KEY=VALUE]."""
         parser.add_argument("driver", metavar="DRIVER", help="`gateway drivers` lists them")
         parser.add_argument(
             "file", metavar="FILE", type=Path, help="a capture, raw bytes, or sound; - reads what is piped in"
         )
-        parser.add_argument("--json", action="store_true", help="one object a line")
-        parser.add_argument(
-            "--set", metavar="KEY=VALUE", action="append", default=[], help="a setting, as in the site file"
+        form = parser.add_mutually_exclusive_group()
+        form.add_argument("--json", action="store_true", help="one object a line")
+        form.add_argument(
+            "--expected", action="store_true", help="what a test compares with: the expected.json of a case"
         )
+        add_settings(parser)
 
     def run(self, arguments: argparse.Namespace) -> int:
         """1 if there were frames and none of them was good."""
-        decoding = Decoding(find(DRIVERS, arguments.driver, "driver"), _settings(arguments.set))
+        decoding = Decoding(find(DRIVERS, arguments.driver, "driver"), settings_of(arguments.set))
         with _file_of(arguments.file) as path:
-            for row in decoding.rows(path):
-                print(json.dumps(row) if arguments.json else decoding.text(row))
+            if arguments.expected:
+                from gateway.commands.expected import expected_text
+
+                print(expected_text(decoding, path))
+            else:
+                for row in decoding.rows(path):
+                    print(json.dumps(row) if arguments.json else decoding.text(row))
         counts = decoding.counts
         print(
             f"{counts['frames']} frames: {counts['values']} with values, {counts['silent']} without, "
@@ -74,19 +89,41 @@ class Decoding:
     def rows(self, path: Path) -> Iterator[dict[str, Any]]:
         """The values of each frame: by measure name, with `time_s` if the file has times."""
         timed = self._class.kind != "serial" or is_capture(path)
+        for at_ns, origin, values in self.readings(path):
+            yield ({"time_s": round(at_ns / 1e9, 6)} if timed else {}) | origin | dict(values)
+
+    def readings(self, path: Path) -> Iterator[tuple[int, dict[str, str], Values]]:
+        """When each frame with values was whole, which address or line it is of, and the values.
+
+        What is not of the address or line that the settings name is passed over.
+        """
         source = source_of(path, self._class.kind, self._framed(), ReplayOptions(), self.counts)
         for at_ns, _, frame in source.frames(0, 0):
+            origin = _origin(frame)
+            if any(
+                str(self._written.get(key, place)).upper() != place.upper() for key, place in origin.items()
+            ):
+                continue
             self.counts["frames"] += 1
-            row: dict[str, Any] = {"time_s": round(at_ns / 1e9, 6)} if timed else {}
-            row |= _origin(frame)
             values = self._decoded(frame)
             if values is not None:
-                yield row | dict(values)
+                yield at_ns, origin, values
         self.counts["skipped"] = self._counting.skipped()
+        self.counts["bad_packets"] = self._counting.bad()
+        self.counts["held"] = self._counting.held()
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The settings as they were given."""
+        return dict(self._written)
+
+    def measures(self) -> dict[str, Measure]:
+        """What the drivers emit that were used so far, by name."""
+        return {m.name: m for driver in self._drivers.values() for m in driver.measures(driver.settings)}
 
     def text(self, row: Mapping[str, Any]) -> str:
         """A row for reading: time, where it came from, then values as they would travel, with units."""
-        measures = {m.name: m for driver in self._drivers.values() for m in driver.measures(driver.settings)}
+        measures = self.measures()
         words = [f"{row['time_s']:12.6f} s"] if "time_s" in row else []
         for name, value in row.items():
             if name == "time_s" or value is None:
@@ -137,14 +174,7 @@ class Decoding:
         origin = {} if {"address", "line"} & self._written.keys() else _origin(frame)
         key = next(iter(origin.values()), "")
         if key not in self._drivers:
-            from gateway.validate import Checked, check_settings  # pydantic
-
-            owner = f"driver {self._plugin.name!r}"
-            checked = check_settings(self._class.settings_type(), origin | self._written, owner)
-            if not isinstance(checked, Checked):
-                raise ConfigError("\n".join(f"{p.text} (--set KEY=VALUE)" for p in checked))
-            # Built as a worker builds them, so that secrets are read from where they are kept.
-            self._drivers[key] = self._class(build_settings(self._class.settings_type(), checked.plain))
+            self._drivers[key] = driver_with(self._plugin, origin | self._written)
         return self._drivers[key]
 
 
@@ -164,6 +194,14 @@ class _Counting:
     def skipped(self) -> int:
         """Bytes that were no part of a frame, half a frame at the end included."""
         return sum(framer.skipped + framer.held for framer in self._framers)
+
+    def held(self) -> int:
+        """Bytes of half a frame at the end."""
+        return sum(framer.held for framer in self._framers)
+
+    def bad(self) -> int:
+        """Frames whose check failed, so that no driver saw them."""
+        return sum(framer.bad for framer in self._framers)
 
 
 @contextmanager
@@ -192,17 +230,3 @@ def _origin(frame: Any) -> dict[str, str]:
         case Edge(line=line):
             return {"line": line}
     return {}
-
-
-def _settings(words: list[str]) -> dict[str, Any]:
-    """Settings given as KEY=VALUE: values as in TOML; what is no TOML value is text."""
-    found: dict[str, Any] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not key.isidentifier():
-            raise ConfigError(f"--set {word!r}: write KEY=VALUE")
-        try:
-            found[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[key] = value
-    return found

@@ -2,39 +2,50 @@
 
 import argparse
 import asyncio
-import contextlib
 import datetime as dt
-import os
-import signal
-import socket
 import sys
-import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from gateway.capture import CaptureWriter, Received, Sent
+from gateway.capture import HEADER_KEYS, is_capture, read_capture, read_header
+from gateway.commands.given import add_settings, driver_with, settings_of
+from gateway.commands.recording import Recording
+from gateway.commands.scrub import SAYS, Scrubber
 from gateway.commands.sitefile import add_site
-from gateway.driver import Driver, Measure, SerialDriver
-from gateway.errors import ConfigError, PortGone
+from gateway.driver import Advertisement, Driver, Edge, Measure, Notification, SerialDriver
+from gateway.errors import ConfigError
 from gateway.plan import PortPlan
 from gateway.plugins import DRIVERS, find, unknown
-from gateway.ports.serial import SerialPort
+from gateway.ports import Port, open_port
 from gateway.ports.url import parse_port
 from gateway.settings import build_settings
 
 _LINE: Final = "9600 8n1"
+_NOTHING: Final = {
+    "serial": "nothing came: check the plug, the line settings (--line) and its power",
+    "ble": "nothing came: check the address (--set address=...), the battery, and come nearer",
+    "gpio": "nothing came: check the line's name (--set line=...) and the wire",
+}
+_ASKED: Final = {
+    "device": "the device: maker, model, version",
+    "firmware": "its firmware",
+    "by": "who recorded it",
+    "where": "where it was recorded, as far as others may know",
+}
 
 
 class Record:
-    """Open a serial port by itself and write all that passes into a capture."""
+    """Open a port by itself and write all that passes into a capture."""
 
     name = "record"
-    help = "record a port's bytes into a capture, for a test or a bug report"
+    help = "record a device into a capture, for a test or a bug report"
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """SOURCE FILE and how to open the port."""
+        """SOURCE FILE, how to open the port, and what stands in the header."""
         parser.add_argument(
-            "source", metavar="PORT|SENSOR", help="a port, like serial:usb-1a86:7523, or a sensor's name"
+            "source",
+            metavar="PORT|SENSOR",
+            help="a port, like serial:usb-1a86:7523, a sensor's name, or replay:FILE to copy a capture",
         )
         parser.add_argument(
             "file", metavar="FILE", type=Path, help="the capture to write; must not be there yet"
@@ -42,90 +53,84 @@ class Record:
         opened = parser.add_mutually_exclusive_group()
         opened.add_argument("--driver", help="the driver whose line settings and questions to use")
         opened.add_argument("--line", help=f'line settings of a port without a driver (default: "{_LINE}")')
+        add_settings(parser)
         parser.add_argument("--seconds", type=float, help="stop after so long (default: at Ctrl-C)")
-        parser.add_argument("--device", default="", help="what it is, for the capture's header")
-        parser.add_argument("--where", default="", help="where it was recorded, for the capture's header")
+        parser.add_argument(
+            "--scrub",
+            action="store_true",
+            help="leave out the place: coordinates are cut, addresses replaced",
+        )
+        for key, text in _ASKED.items():
+            parser.add_argument(f"--{key}", help=f"{text}; for the header, asked for on a terminal")
         add_site(parser, option=True)
 
     def run(self, arguments: argparse.Namespace) -> int:
         """1 if nothing came."""
+        if arguments.file.exists():
+            raise ConfigError(f"{arguments.file} is already there; name another file")
+        if arguments.source.startswith("replay:"):
+            return self._copy(arguments, Path(parse_port(arguments.source).place))
         url, driver, name = _opened(arguments)
-        header = {
-            "driver": name,
-            "device": arguments.device,
-            "by": f"{os.environ.get('USER', 'someone')} on {socket.gethostname()}",
-            "when": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "where": arguments.where,
-        }
+        kind = driver.kind
+        port: Port = open_port(PortPlan(0, url, kind, ()), [driver])
+        recording = _recording(arguments, kind, {"driver": name})
+        opened = f"recording {url} into {arguments.file}; Ctrl-C ends it"
         try:
-            # Line-buffered: what was recorded so far survives a pulled plug.
-            out = arguments.file.open("x", encoding="ascii", buffering=1)
-        except FileExistsError:
-            raise ConfigError(f"{arguments.file} is already there; name another file") from None
-        with out:
-            writer = CaptureWriter(out, {key: value for key, value in header.items() if value})
-            recording = Recording(SerialPort(parse_port(url).place, driver), writer)
-            opened = f"recording {url} into {arguments.file}; Ctrl-C ends it"
-            try:
-                asyncio.run(recording.run(arguments.seconds, opened))
-            finally:
-                if not recording.entries:
-                    arguments.file.unlink()
-        if not recording.octets:
-            print("nothing came: check the plug, the line settings (--line) and its power", file=sys.stderr)
-            return 1
-        print(f"{recording.octets} bytes in {recording.entries} entries", file=sys.stderr)
-        return 0
-
-
-class Recording:
-    """One port being written into one capture. `octets` counts what was received."""
-
-    def __init__(self, port: SerialPort, writer: CaptureWriter) -> None:
-        self._port = port
-        self._writer = writer
-        self._begin_ns = 0
-        self.octets = 0
-        self.entries = 0
-
-    async def run(self, seconds: float | None, opened: str) -> None:
-        """Record until the time is over, SIGINT or SIGTERM comes, or the port goes (PortGone).
-
-        Says `opened` on stderr once the port is.
-        """
-        self._begin_ns = time.monotonic_ns()
-        self._port.tap = self._add
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signum, stop.set)
-        try:
-            await self._port.open()
-            print(opened, file=sys.stderr)
-            reading = asyncio.create_task(self._read())
-            stopping = asyncio.create_task(stop.wait())
-            done, rest = await asyncio.wait(
-                (reading, stopping), timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
-            for task in rest:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-            for task in done:
-                task.result()
-        except PortGone as error:
-            raise PortGone(f"{error}; if `gateway run` holds the port, stop it first") from None
+            asyncio.run(recording.run(port, arguments.seconds, opened))
         finally:
-            self._port.close()
+            recording.close()
+        return _told(recording, kind)
 
-    async def _read(self) -> None:
-        async for _ in self._port.frames():
-            pass  # the tap has written the bytes already
+    def _copy(self, arguments: argparse.Namespace, source: Path) -> int:
+        """A capture that was made before, maybe scrubbed this time."""
+        if not source.is_file() or not is_capture(source):
+            raise ConfigError(f"{source} is no capture; only captures can be copied")
+        with source.open(encoding="utf-8", errors="replace") as lines:
+            before = read_header(lines, str(source))
+            lines.seek(0)
+            first = next(read_capture(lines, str(source)), None)
+        if arguments.scrub:
+            before.pop("by", None)  # it may name a person, or a computer
+        match first.what if first else None:
+            case Advertisement() | Notification():
+                kind = "ble"
+            case Edge():
+                kind = "gpio"
+            case _:
+                kind = "serial"
+        recording = _recording(arguments, kind, before)
+        try:
+            recording.copy(source)
+        finally:
+            recording.close()
+        return _told(recording, kind)
 
-    def _add(self, t_ns: int, what: Received | Sent) -> None:
-        self._writer.add(max(0, t_ns - self._begin_ns), what)
-        self.entries += 1
-        self.octets += len(what.octets) if isinstance(what, Received) else 0
+
+def _recording(arguments: argparse.Namespace, kind: str, known: dict[str, str]) -> Recording:
+    """The recording with its header: what is known, what was given, and what a person says when asked."""
+    header = dict(known)
+    header.setdefault("when", dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    for key, text in _ASKED.items():
+        given = getattr(arguments, key)
+        if given is None and key not in header and sys.stdin.isatty():
+            print(f"{text} (Enter for none): ", end="", file=sys.stderr, flush=True)
+            given = sys.stdin.readline().strip()
+        if given is not None:
+            header[key] = given
+    if arguments.scrub:
+        header["scrubbed"] = SAYS[kind]
+    order = [*HEADER_KEYS, *header]
+    header = {key: header[key] for key in sorted(header, key=order.index) if header[key]}
+    return Recording(arguments.file, header, Scrubber() if arguments.scrub else None)
+
+
+def _told(recording: Recording, kind: str) -> int:
+    if not recording.received:
+        print(_NOTHING[kind], file=sys.stderr)
+        return 1
+    what = f"{recording.octets} bytes in " if recording.octets else ""
+    print(f"{what}{recording.entries} entries", file=sys.stderr)
+    return 0
 
 
 class AnyBytes(SerialDriver):
@@ -138,19 +143,26 @@ class AnyBytes(SerialDriver):
         return {"octets": len(frame)}
 
 
-def _opened(arguments: argparse.Namespace) -> tuple[str, SerialDriver, str]:
+def _opened(arguments: argparse.Namespace) -> tuple[str, Driver, str]:
     """URL, driver and driver's name for what was asked to be recorded."""
     source: str = arguments.source
     if ":" in source:
-        driver: Any = find(DRIVERS, arguments.driver, "driver").load() if arguments.driver else None
-        if driver is None:
-            driver = type("AnyBytes", (AnyBytes,), {"line": _checked_line(arguments.line or _LINE)})
-        return _serial(source), _serial_driver(driver()), arguments.driver or ""
+        url = _recordable(source)
+        if arguments.driver:
+            driver = driver_with(find(DRIVERS, arguments.driver, "driver"), settings_of(arguments.set))
+            return url, _fitting(driver, url), arguments.driver
+        if parse_port(url).scheme != "serial":
+            raise ConfigError(f"{url} needs --driver, and --set for what its sensor is told by")
+        plain = type("AnyBytes", (AnyBytes,), {"line": _checked_line(arguments.line or _LINE)})
+        return url, plain(), ""
     port = _port_of(arguments.site, source)
     sensor = next(s for s in port.sensors if s.name == source)
-    driver = find(DRIVERS, sensor.driver, "driver").load()
-    settings = build_settings(driver.settings_type(), sensor.settings)
-    return _serial(port.url), _serial_driver(driver(settings)), sensor.driver
+    kind: type[Driver] = find(DRIVERS, sensor.driver, "driver").load()
+    return (
+        _recordable(port.url),
+        kind(build_settings(kind.settings_type(), sensor.settings)),
+        sensor.driver,
+    )
 
 
 def _port_of(site: Path, name: str) -> PortPlan:
@@ -163,17 +175,18 @@ def _port_of(site: Path, name: str) -> PortPlan:
     raise ConfigError(unknown("sensor", name, [sensor.name for sensor in plan.sensors]))
 
 
-def _serial(url: str) -> str:
-    if parse_port(url).scheme != "serial":
+def _recordable(url: str) -> str:
+    if parse_port(url).scheme not in _NOTHING:
         raise ConfigError(
-            f"{url} is no serial port; this version records serial ports, and never sound or images"
+            f"{url} is not recorded: captures are of serial, BLE and GPIO, never sound or images"
         )
     return url
 
 
-def _serial_driver(driver: Driver) -> SerialDriver:
-    if not isinstance(driver, SerialDriver):
-        raise ConfigError(f"a {driver.kind} driver cannot read a serial port; name another with --driver")
+def _fitting(driver: Driver, url: str) -> Driver:
+    scheme = parse_port(url).scheme
+    if driver.kind != scheme:
+        raise ConfigError(f"a {driver.kind} driver cannot read a {scheme} port; name another with --driver")
     return driver
 
 

@@ -251,7 +251,8 @@ def select_briefly(process: subprocess.Popen[str]) -> None:
     [
         ("serial:/dev/nothing-here", "/dev/nothing-here is not there; check the plug"),
         ("serial:/dev/ttyUSB0", "this name goes to whichever adapter was found first"),
-        ("ble:hci0", "ble:hci0 is no serial port; this version records serial ports, and never sound"),
+        ("ble:hci0", "ble:hci0 needs --driver"),
+        ("alsa:usb-0d8c:0014", "is not recorded: captures are of serial, BLE and GPIO, never sound"),
     ],
 )
 def test_record_s_errors_leave_no_file(folder, capsys, source, text):

@@ -20,7 +20,7 @@ class NewSensor(SerialDriver):
         name, equals, text = frame.partition(b"=")
         if name != b"T" or not equals:
             raise BadFrame(f"a line begins with T=, not with {name!r}")
-        try:
-            return {"temperature": float(text)}
-        except ValueError as error:
-            raise BadFrame(f"the temperature is no number: {error}") from error
+        whole, point, tenth = text.removeprefix(b"-").partition(b".")
+        if not (whole.isdigit() and point and tenth.isdigit() and len(text) <= 6):
+            raise BadFrame(f"the temperature is no number like -21.5: {text!r}")
+        return {"temperature": float(text)}
