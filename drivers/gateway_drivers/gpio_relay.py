@@ -42,6 +42,7 @@ class GpioRelay(GpioDriver):
     direction = "out"
     emits = (Measure("on", "bool"), Measure("follows", "bool"))
     accepts = (Command("on"), Command("off"))
+    lamp = "switch"
     settings: GpioRelaySettings
 
     def decode(self, frame: Edge) -> Values:

@@ -31,6 +31,7 @@ class RelayLamp(SerialDriver):
     ask, every_s = packet(5), 10.0
     emits = (Measure("lamp_on", "bool"),)
     accepts = (Command("on"), Command("off"))
+    lamp = "switch"
     settings: RelayLampSettings
 
     def decode(self, frame: bytes) -> Values:
