@@ -6,12 +6,13 @@ import, in `gateway check`, not on a pole at night.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar, Final, get_type_hints
+from typing import Any, ClassVar, Final, TypeVar, get_type_hints
 
-from gateway.errors import BadFrame, PortGone
-from gateway.framing import Counted, Fixed, Framing, Lines
+from gateway.errors import BadFrame, NoAnswer, PortGone, Refused
+from gateway.frames import Advertisement, Edge, Notification, Wiring
+from gateway.framing import Cobs, Counted, Fixed, Framing, Lines, ModbusRtu, Slip
 from gateway.reading import Command, Measure, Value, Values
 from gateway.settings import RULES, Secret
 
@@ -19,6 +20,7 @@ __all__ = [
     "Advertisement",
     "BadFrame",
     "BleDriver",
+    "Cobs",
     "Command",
     "Counted",
     "Driver",
@@ -27,15 +29,27 @@ __all__ = [
     "GpioDriver",
     "Lines",
     "Measure",
+    "ModbusRtu",
+    "NoAnswer",
     "Notification",
     "PortGone",
+    "Refused",
     "Secret",
     "SerialDriver",
     "Settings",
+    "Slip",
+    "Talk",
     "Value",
     "Values",
     "Wiring",
 ]
+
+T = TypeVar("T")
+
+# A conversation: yields what to send, receives the next frame, returns what came of it. It does no I/O.
+# `yield b""` sends nothing and waits for another frame. NoAnswer is raised at the `yield` if none came
+# within the driver's `answer_s`; it may be caught, to ask again or to give up.
+Talk = Generator[bytes, bytes, T]
 
 BIASES: Final = ("as-is", "disabled", "pull-up", "pull-down")  # of a GPIO line, in gpiod's words
 _LINE: Final = re.compile(r"(\d+) ([5-8])([noe])([12])")
@@ -47,62 +61,6 @@ class Settings:
     """Base of a driver's settings: a frozen dataclass; bounds are given with `annotated_types`."""
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = RULES
-
-
-@dataclass(frozen=True, slots=True)
-class Advertisement:
-    """One BLE advertisement as the adapter heard it. UUID keys are 128-bit, lower case."""
-
-    address: str
-    rssi: int
-    service_data: Mapping[str, bytes]
-    manufacturer_data: Mapping[int, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Notification:
-    """The value of one GATT characteristic: the device sent it, or the port read it as `every_s` asks."""
-
-    address: str
-    characteristic: str  # 128-bit UUID, lower case
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Edge:
-    """A GPIO line changed. `line` is the line's name in the settings, `rising` its new logical level.
-
-    `found` marks the level that a line had when its port was opened: a state, not a change. `lost` is
-    how many edges of this line were lost just before it. Of an output this is the level read back,
-    and `asked` the level it was last told to have; None for an input.
-    """
-
-    line: str
-    rising: bool
-    found: bool = False
-    lost: int = 0
-    asked: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Wiring:
-    """How one GPIO line is connected and used. Levels are logical: `active_low` turns them around.
-
-    `hold_ms` keeps an input active until it was inactive for so long. An output has `safe` from the
-    port's opening until a command, and again when the worker stops; `feedback` names an input that
-    shows what really happened, within `settle_ms`.
-    """
-
-    line: str
-    is_output: bool = False
-    active_low: bool = False
-    bias: str = "as-is"
-    debounce_ms: int = 0
-    hold_ms: int = 0
-    safe: bool = False
-    feedback: str = ""
-    feedback_active_low: bool = False
-    settle_ms: int = 50
 
 
 class Driver:
@@ -130,8 +88,11 @@ class Driver:
         """The values in one frame, or None if it holds none; raises BadFrame if it is wrong."""
         raise BadFrame("this driver decodes nothing")
 
-    def encode(self, command: str, arguments: Mapping[str, float]) -> bytes | bool:
-        """What makes the device carry out a command named in `accepts`: bytes, or a GPIO line's level."""
+    def encode(self, command: str, arguments: Mapping[str, float]) -> bytes | bool | Talk[None]:
+        """What makes the device carry out a command named in `accepts`: bytes, or a GPIO line's level.
+
+        On a serial line also a conversation, which waits for the device's word.
+        """
         raise BadFrame(f"this driver has no command {command!r}")
 
     @classmethod
@@ -155,6 +116,25 @@ class Driver:
         """What a sensor with these settings emits; the declaration, unless a driver narrows it."""
         del settings
         return cls.emits
+
+    @classmethod
+    def commands(cls) -> tuple[Command, ...]:
+        """What its sensors can be told: `accepts`; of a lamp what the framework makes of that."""
+        if not cls.lamp:
+            return cls.accepts
+        from gateway.lampcommands import commands_of  # only lamps need it
+
+        return commands_of(cls.lamp, cls.accepts)
+
+    @classmethod
+    def writes(cls, name: str) -> bool:
+        """Whether the driver has a method of its own, not the one of its kind."""
+        return "kind" not in next(each for each in cls.__mro__ if name in each.__dict__).__dict__
+
+    @classmethod
+    def polls(cls) -> bool:
+        """Whether its readings come from conversations (see SerialDriver)."""
+        return False
 
     @classmethod
     def check_declaration(cls) -> None:
@@ -181,10 +161,11 @@ def _check(cls: type[Driver]) -> None:
     names = [measure.name for measure in cls.emits]
     if len(set(names)) != len(names):
         raise TypeError(f"{name}: emits names a measure twice")
-    if cls.emits and cls.decode is Driver.decode:
+    if cls.emits and not (cls.writes("decode") or cls.polls()):
         raise TypeError(f"{name}: emits measures but has no decode()")
-    if cls.accepts and cls.encode is Driver.encode:
+    if cls.accepts and not cls.writes("encode"):
         raise TypeError(f"{name}: accepts commands but has no encode()")
+    _check_lamp(cls)
     if "settings" in cls.__dict__:
         raise TypeError(f"{name}: name the settings by their class, like settings: {name}Settings")
     settings = cls.settings_type()
@@ -197,21 +178,52 @@ def _check(cls: type[Driver]) -> None:
     cls.check_declaration()
 
 
+def _check_lamp(cls: type[Driver]) -> None:
+    """A lamp accepts what the framework drives it by. Raises TypeError."""
+    accepted = {command.name: set(command.arguments) for command in cls.accepts}
+    if cls.lamp == "switch" and not (accepted.get("on") == accepted.get("off") == set()):
+        raise TypeError(f'{cls.__qualname__}: lamp = "switch" accepts Command("on") and Command("off")')
+    if cls.lamp == "dimmer" and accepted.get("dim") != {"level"}:
+        raise TypeError(
+            f'{cls.__qualname__}: lamp = "dimmer" accepts Command("dim", {{"level": (0, 100)}}), in percent'
+        )
+    if cls.lamp not in {"", "switch", "dimmer"}:
+        raise TypeError(f'{cls.__qualname__}: lamp must be "switch" or "dimmer", not {cls.lamp!r}')
+
+
 class SerialDriver(Driver):
-    """A device on a serial line that pushes frames, or answers `ask` every `every_s` seconds."""
+    """A device on a serial line: it pushes frames, or answers `ask` every `every_s` seconds, or is `poll`ed.
+
+    What it says unasked goes to `decode`; so does the answer to `ask`, a question that is always the same.
+    A device with more to talk about has conversations (`Talk`): `poll`, `greet`, commands. One at a time is
+    held on a line; while one is, it gets every frame, and `decode` gets them too if the driver has it.
+    """
 
     kind = "serial"
     line: ClassVar[str] = "9600 8n1"
     framing: ClassVar[Framing] = Lines()
     ask: ClassVar[bytes] = b""
     every_s: ClassVar[float] = 0.0
+    answer_s: ClassVar[float] = 1.0  # how long an answer may take to begin
+    quiet_s: ClassVar[float] = 0.0  # how long nobody speaks between an answer and the next question
+    shares: ClassVar[bool] = False  # speaks only when asked, so several such sensors may share a line
 
     def line_for(self) -> str:
         """The line as this sensor needs it: `line`, unless its settings name another speed."""
         return self.line
 
-    def greet(self) -> Iterator[bytes] | None:
-        """Bytes to send once, in order, when the port was opened; None for a device that just talks."""
+    def every_for(self) -> float:
+        """How often this sensor is asked, in seconds: `every_s`, unless its settings say otherwise."""
+        return self.every_s
+
+    def greet(self) -> bytes | Talk[None] | None:
+        """What to say once, when the port was opened, or to a device that was away: bytes that nobody
+        answers, or a conversation, which is tried again until it succeeds. None for a device that just talks.
+        """
+        return None
+
+    def poll(self) -> Talk[Values | None] | None:
+        """One conversation every `every_s` seconds; it returns values, or raises BadFrame."""
         return None
 
     def decode(self, frame: bytes) -> Values | None:
@@ -219,12 +231,47 @@ class SerialDriver(Driver):
         return super().decode(frame)
 
     @classmethod
+    def polls(cls) -> bool:
+        """Whether its readings come from conversations."""
+        return cls.poll is not SerialDriver.poll
+
+    @classmethod
+    def pushes(cls) -> bool:
+        """Whether frames that nobody asked for mean something to it."""
+        return cls.writes("decode")
+
+    @classmethod
     def check_declaration(cls) -> None:
-        """`line` reads like "9600 8n1"; `ask` and `every_s` come together."""
+        """`line` reads like "9600 8n1"; who is asked says how often; who shares a line is asked."""
+        name = cls.__qualname__
         if not _LINE.fullmatch(cls.line):
-            raise TypeError(f'{cls.__qualname__}: line = {cls.line!r}; write it like "9600 8n1"')
-        if bool(cls.ask) != (cls.every_s > 0):
-            raise TypeError(f"{cls.__qualname__}: a polled device declares both ask and every_s")
+            raise TypeError(f'{name}: line = {cls.line!r}; write it like "9600 8n1"')
+        if cls.ask and cls.polls():
+            raise TypeError(f"{name}: either ask, whose answer goes to decode(), or poll()")
+        is_asked = bool(cls.ask) or cls.polls()
+        if is_asked != (cls.every_s > 0):
+            raise TypeError(f"{name}: a polled device declares every_s and ask, or every_s and poll()")
+        if cls.answer_s <= 0:
+            raise TypeError(f"{name}: answer_s must be above 0")
+        if cls.shares and cls.emits and not is_asked:
+            raise TypeError(
+                f"{name}: shares a line, so it may speak only when asked; it has no ask and no poll"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a conversation with one sensor of a line: values, or what went wrong.
+
+    A port hands it over in place of a frame. `error` is a BadFrame, or whatever the driver broke with.
+    `frame` is the last that was received. `is_gone`: it has not answered three times in a row.
+    """
+
+    driver: SerialDriver
+    values: Values | None = None
+    error: Exception | None = None
+    frame: bytes = b""
+    is_gone: bool = False
 
 
 class BleDriver(Driver):
@@ -250,6 +297,11 @@ class BleDriver(Driver):
         Two sensors may share an address, so a driver passes over the sort of frame it does not know.
         """
         return super().decode(frame)
+
+    def wants(self) -> tuple[tuple[str, ...], tuple[str, ...], float]:
+        """What this sensor is subscribed to, what is read of it, and how often: as declared, unless its
+        settings narrow it. A device that lacks a single one of these cannot be used at all."""
+        return self.notify, self.read, self.every_s
 
     @classmethod
     def connects(cls) -> bool:

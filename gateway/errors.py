@@ -4,6 +4,8 @@
     ├── ConfigError      the site file, plan or command line is wrong    -> stops the start
     ├── PortGone         the bus or what hangs on it went away           -> retried for ever, with backoff
     ├── BadFrame         bytes arrived but make no sense                 -> counted; the last few are kept
+    │   ├── NoAnswer     a device that was asked said nothing            -> counted; three in a row: it is away
+    │   └── Refused      a device that was asked said no                 -> counted
     ├── SpoolError       the disk refused                                -> core keeps what it can and says so
     ├── WireError        a peer sent something outside the protocol      -> counted, the connection is reset
     ├── HubError         the hub cannot start or write its disk          -> stops the hub; boxes keep all
@@ -32,6 +34,14 @@ class PortGone(GatewayError):
 
 class BadFrame(GatewayError):
     """A frame arrived whole but its content is wrong. Counted, never fatal."""
+
+
+class NoAnswer(BadFrame):
+    """A device was asked and said nothing in time. Three in a row, and its sensor counts as away."""
+
+
+class Refused(BadFrame):
+    """A device answered, and its answer is no: it does not know what it was asked for, or cannot do it."""
 
 
 class SpoolError(GatewayError):

@@ -1,28 +1,37 @@
 """Bytes in, frames out: where one frame of a serial stream ends and the next begins.
 
 A framer keeps what is incomplete, resynchronises after noise, and counts what it threw away.
-It does no I/O and knows no time. `Lines`, `Fixed` and `Counted` describe a framing; `framer()`
-makes the object that holds the state of one open port.
+It does no I/O and reads no clock. `Lines`, `Fixed`, `Counted`, `Cobs`, `Slip` and `ModbusRtu` describe a
+framing; `framer()` makes the object that holds the state of one open port, `wrap()` puts a body into a
+frame as it goes over the line.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 class Framer(Protocol):
-    """State of one byte stream. `skipped` counts bytes that were no part of any frame."""
+    """State of one byte stream. `skipped` counts bytes that were no part of any frame.
+
+    `silence_s` is for how long the line must be silent to mean that a frame has ended; 0: it means nothing.
+    """
 
     skipped: int
     bad: int  # frames whose check failed
+    silence_s: float
 
     @property
     def held(self) -> int:
         """Bytes of a frame that is not complete yet."""
         ...
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Take the next bytes, yield every frame they complete."""
+    def feed(self, chunk: bytes) -> Iterable[bytes]:
+        """Take the next bytes: every frame that they complete."""
+        ...
+
+    def rest(self) -> Iterable[bytes]:
+        """The line was silent for `silence_s`: the frames that are whole now. The rest is skipped."""
         ...
 
 
@@ -36,47 +45,99 @@ class Framing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Text lines ending in LF (a CR before it is dropped). Lines over `limit` bytes are skipped whole."""
+    """Text lines. Those over `limit` bytes are skipped whole, empty ones are nothing.
+
+    They end in `end`; a CR before it is dropped. Where every line begins with `begin` (as "$" in NMEA
+    0183), what stands before the last one of a line is noise, and a line without it is skipped.
+    """
 
     limit: int = 1024
+    end: bytes = b"\n"
+    begin: bytes = b""
+
+    def __post_init__(self) -> None:
+        if not self.end:
+            raise ValueError("lines need an end to be cut at")
 
     def framer(self) -> "LineFramer":
         """A fresh framer for a port that was just opened."""
-        return LineFramer(self.limit)
+        return LineFramer(self)
+
+    def wrap(self, body: bytes) -> bytes:
+        """A line as it goes out."""
+        return body + self.end
 
 
-class LineFramer:
-    """Splits at LF; a line cut in half by a slow sender stays whole, however long the pause."""
+class DelimitedFramer:
+    """Splits at `end`; what a slow sender cut in half stays whole, however long the pause."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._rest = bytearray()
+    silence_s = 0.0
+
+    def __init__(self, end: bytes, longest: int) -> None:
+        self._end = end
+        self._longest = longest  # between two ends
+        self._held_max = longest + len(end) - 1  # the last of them may begin an end
+        self._rest = b""
         self._overlong = False
         self.skipped = 0
         self.bad = 0
 
     @property
     def held(self) -> int:
-        """Bytes of a line that has not ended yet."""
+        """Bytes after the last end."""
         return len(self._rest)
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Take the next bytes, yield every line they complete, without its ending."""
-        *complete, rest = chunk.split(b"\n")
-        for part in complete:
-            self._rest += part
-            line = bytes(self._rest).rstrip(b"\r")
-            self._rest.clear()
-            if self._overlong or len(line) > self._limit:
-                self.skipped += len(line) + 1
-                self._overlong = False
-            elif line:
-                yield line
-        self._rest += rest
-        if len(self._rest) > self._limit:
-            self.skipped += len(self._rest)
-            self._rest.clear()
+    def rest(self) -> Iterable[bytes]:
+        """Nothing: silence means nothing."""
+        return ()
+
+    def _split(self, chunk: bytes) -> list[bytes]:
+        """Whatever `chunk` ends, and is not too long."""
+        parts = (self._rest + chunk if self._rest else chunk).split(self._end)
+        rest = parts.pop()
+        if parts and (self._overlong or any(len(part) > self._longest for part in parts)):
+            parts = self._short_enough(parts)
+        if len(rest) > self._held_max:
+            kept = len(self._end) - 1
+            self.skipped += len(rest) - kept
             self._overlong = True
+            rest = rest[len(rest) - kept :]
+        self._rest = rest
+        return parts
+
+    def _short_enough(self, parts: list[bytes]) -> list[bytes]:
+        kept = []
+        for part in parts:
+            if self._overlong or len(part) > self._longest:
+                self.skipped += len(part) + len(self._end)
+                self._overlong = False
+            else:
+                kept.append(part)
+        return kept
+
+
+class LineFramer(DelimitedFramer):
+    """Cuts text into lines."""
+
+    def __init__(self, lines: Lines) -> None:
+        super().__init__(lines.end, lines.limit + 1)  # and a CR
+        self._limit = lines.limit
+        self._begin = lines.begin
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Take the next bytes: every line that they complete, without its ending."""
+        lines = []
+        for part in self._split(chunk):
+            line = part.rstrip(b"\r")
+            if self._begin and line:
+                at = line.rfind(self._begin)
+                self.skipped += len(line) if at < 0 else at
+                line = line[at:] if at >= 0 else b""
+            if len(line) > self._limit:
+                self.skipped += len(part) + len(self._end)
+            elif line:
+                lines.append(line)
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +156,10 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Packets that start with `head` and carry the length of their body in the byte at `length_at`.
+    """Packets that start with `head` and carry the length of their body, in `length_bytes` at `length_at`.
 
-    The whole packet is `length + overhead` bytes; `overhead` counts head, type, length and checksum.
+    The whole packet is `length + overhead` bytes; `overhead` counts head, type, length and checksum. A packet
+    that says to be longer than `limit` is none.
     """
 
     head: bytes
@@ -105,25 +167,34 @@ class Counted:
     overhead: int
     check: Callable[[bytes], bool] | None = None
     limit: int = 255
+    length_bytes: int = 1
+    order: Literal["big", "little"] = "big"
+
+    def __post_init__(self) -> None:
+        if self.overhead < max(len(self.head), self.length_at + self.length_bytes):
+            raise ValueError("the overhead of a packet holds at least its head and its length")
 
     def framer(self) -> "PacketFramer":
         """A fresh framer for a port that was just opened."""
         return PacketFramer(self.head, self._size, b"", self.check)
 
-    def _size(self, start: bytes) -> int | None:
-        if len(start) <= self.length_at:
+    def _size(self, start: bytearray) -> int | None:
+        end = self.length_at + self.length_bytes
+        if len(start) < end:
             return None
-        size = start[self.length_at] + self.overhead
+        size = int.from_bytes(start[self.length_at : end], self.order) + self.overhead
         return size if size <= self.limit else 0
 
 
 class PacketFramer:
     """Finds packets by their head; after a failed check it looks for the next head one byte on."""
 
+    silence_s = 0.0
+
     def __init__(
         self,
         head: bytes,
-        size_of: Callable[[bytes], int | None],
+        size_of: Callable[[bytearray], int | None],
         tail: bytes,
         check: Callable[[bytes], bool] | None,
     ) -> None:
@@ -142,21 +213,27 @@ class PacketFramer:
         """Bytes of a packet that is not complete yet."""
         return len(self._rest)
 
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Take the next bytes, yield every packet they complete, head and tail included."""
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Take the next bytes: every packet that they complete, head and tail included."""
         self._rest += chunk
+        packets = []
         while self._align():
-            size = self._size_of(bytes(self._rest[:16]))
+            size = self._size_of(self._rest)
             if size is None or len(self._rest) < size:
-                return
+                break
             packet = bytes(self._rest[:size])
             if size and packet.endswith(self._tail) and (self._check is None or self._check(packet)):
                 del self._rest[:size]
-                yield packet
+                packets.append(packet)
             else:
                 self.bad += 1
                 self.skipped += 1
                 del self._rest[:1]
+        return packets
+
+    def rest(self) -> Iterable[bytes]:
+        """Nothing: silence means nothing."""
+        return ()
 
     def _align(self) -> bool:
         """Drop bytes up to the next head (or a possible beginning of one); True if a head is there."""
@@ -174,3 +251,69 @@ class PacketFramer:
         self.skipped += at
         del self._rest[:at]
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Cobs:
+    """Bodies of 1 to `limit` bytes, Consistent Overhead Byte Stuffing, a zero behind each.
+
+    Source: Cheshire and Baker, "Consistent Overhead Byte Stuffing", IEEE/ACM Transactions on Networking 7
+    (1999).
+    """
+
+    limit: int = 1024
+
+    def framer(self) -> Framer:
+        """A fresh framer for a port that was just opened."""
+        from gateway.stuffing import CobsFramer  # few ports need it
+
+        return CobsFramer(self.limit)
+
+    def wrap(self, body: bytes) -> bytes:
+        """A body as it goes out: stuffed, a zero behind it."""
+        from gateway.stuffing import cobs
+
+        return cobs(body)
+
+
+@dataclass(frozen=True, slots=True)
+class Slip:
+    """Bodies of 1 to `limit` bytes, END (0xC0) behind each. Source: RFC 1055."""
+
+    limit: int = 1024
+
+    def framer(self) -> Framer:
+        """A fresh framer for a port that was just opened."""
+        from gateway.stuffing import SlipFramer
+
+        return SlipFramer(self.limit)
+
+    def wrap(self, body: bytes) -> bytes:
+        """A body as it goes out: an END before it, as the RFC advises, and one behind."""
+        from gateway.stuffing import slip
+
+        return slip(body)
+
+
+@dataclass(frozen=True, slots=True)
+class ModbusRtu:
+    """Requests and answers of Modbus RTU, address and CRC included.
+
+    The standard ends a frame by a silence of 3.5 characters. A USB adapter hands bytes over every 1 to 16
+    ms, so here a frame is whole once its length fits its function and its CRC is right; silence only tells
+    that what is left over was noise. `silence_s` is therefore longer than the standard's.
+    """
+
+    silence_s: float = 0.05
+
+    def framer(self) -> Framer:
+        """A fresh framer for a port that was just opened."""
+        from gateway.rtu import RtuFramer
+
+        return RtuFramer(self.silence_s)
+
+    def wrap(self, body: bytes) -> bytes:
+        """Address and PDU as they go out, the CRC behind them."""
+        from gateway.rtu import crc16
+
+        return body + crc16(body).to_bytes(2, "little")

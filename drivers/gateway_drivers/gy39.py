@@ -6,7 +6,6 @@ Type 15: u32 0.01 lx. Type 45: s16 0.01 Cel, u32 0.01 Pa, u16 0.01 %, s16 height
 the pressure read against a standard atmosphere, so it is not reported.
 """
 
-from collections.abc import Iterator
 from struct import unpack_from
 
 from gateway.driver import BadFrame, Counted, Measure, SerialDriver, Values
@@ -32,9 +31,9 @@ class Gy39(SerialDriver):
         """No light packet waits for its climate packet."""
         self._lux: float | None = None
 
-    def greet(self) -> Iterator[bytes]:
+    def greet(self) -> bytes:
         """The module remembers what it was told to send; this makes a new one send both."""
-        yield SEND_BOTH
+        return SEND_BOTH
 
     def decode(self, frame: bytes) -> Values | None:
         """Light waits for the climate packet behind it; a second light packet means there is none."""

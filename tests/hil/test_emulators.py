@@ -174,7 +174,7 @@ def test_an_old_relay_obeys_silently() -> None:
 def test_gy39_talks_when_greeted() -> None:
     module, driver = Gy39(mode=0), Gy39Driver()
     assert module.packet() == b""
-    assert module.heard(b"".join(driver.greet())) == b""
+    assert module.heard(driver.greet()) == b""
     assert len(readings_in(driver, module.packet())) == 1
 
 

@@ -1,6 +1,6 @@
 """Small drivers for the tests of ports, workers and the supervisor."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.driver import (
@@ -53,9 +53,8 @@ class Asked(Number):
     ask = b"?\n"
     every_s = 0.05
 
-    def greet(self) -> Iterator[bytes]:
-        yield b"hello\n"
-        yield b"again\n"
+    def greet(self) -> bytes:
+        return b"hello\nagain\n"
 
 
 class Lamp(SerialDriver):
