@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.process import child_environment
 
+STACKS_S: Final = 1.0  # to write down where its threads stand
 _READ_SIZE: Final = 4096
 
 # The command of a child, given the number of the file descriptor that it sends its heartbeat to.
@@ -42,13 +43,17 @@ class ChildProcess:
         self._loop.add_reader(self._heartbeat, self._hear)
 
     async def wait(self, silent_s: float) -> tuple[int, bool]:
-        """Wait for its end: the exit status (negative: a signal), and whether it was killed for silence."""
+        """Wait for its end: the exit status (negative: a signal), and whether it was killed for silence.
+
+        A silent child gets SIGALRM first, at which a worker writes down where it stands (`gateway.guard`).
+        """
         was_silent = False
         while not self._ended.is_set():
             left_s = self.heard_s + silent_s - self._loop.time()
             if left_s <= 0 and not was_silent:
                 was_silent = True
-                self._process.kill()
+                await self._end_with((signal.SIGALRM, signal.SIGKILL), STACKS_S)
+                continue
             try:
                 async with asyncio.timeout(left_s if left_s > 0 else None):
                     await self._ended.wait()
@@ -58,7 +63,11 @@ class ChildProcess:
 
     async def stop(self, within_s: float) -> None:
         """Ask it to end with SIGTERM; kill it if it does not within the time."""
-        for signum in (signal.SIGTERM, signal.SIGKILL):
+        await self._end_with((signal.SIGTERM, signal.SIGKILL), within_s)
+
+    async def _end_with(self, signals: Sequence[signal.Signals], within_s: float) -> None:
+        """Send one signal after the other until it has ended, with so long between them."""
+        for signum in signals:
             self._process.send_signal(signum)
             try:
                 async with asyncio.timeout(within_s):

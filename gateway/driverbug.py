@@ -29,9 +29,13 @@ def bugs_in(error: BaseException) -> Iterator[tuple[str, BaseException]]:
 
 def what_and_where(error: BaseException) -> str:
     """Type and text of an exception, and the file and line that raised it."""
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     spots = extract_tb(error.__traceback__)
-    return f"{said} ({spots[-1].filename}:{spots[-1].lineno})" if spots else said
+    return f"{said(error)} ({spots[-1].filename}:{spots[-1].lineno})" if spots else said(error)
+
+
+def said(error: BaseException) -> str:
+    """Type and text of an exception."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def named(sensor: SensorPlan) -> str:

@@ -16,6 +16,7 @@ from typing import Final
 
 from gateway.childprocess import ChildProcess
 from gateway.errors import ConfigError, GatewayError
+from gateway.lastwords import Obituary
 from gateway.link import LinkClient
 from gateway.log import Condition, say, start_logging
 from gateway.plan import Plan, PortPlan, load_plan
@@ -53,8 +54,10 @@ class Keeper:
         command: WorkerCommand,
         policy: RestartPolicy,
         on_parked: Callable[[PortPlan], None],
+        run: Path,
     ) -> None:
         self.port = port
+        self._obituary = Obituary(run, port)
         self._command = command
         self._policy = policy
         self._on_parked = on_parked
@@ -107,16 +110,14 @@ class Keeper:
             worker_pid=child.pid,
         )
         try:
-            well = loop.call_later(self._policy.well_s, self._condition.heals)
+            well = loop.call_later(self._policy.well_s, self._heal)
             try:
                 status, was_silent = await child.wait(self._policy.silent_s)
             finally:
                 well.cancel()
             self.killed_silent += was_silent
             lived_s = loop.time() - child.started_s
-            self._condition.breaks(
-                "was silent and was killed" if was_silent else f"ended ({_reason(status)})"
-            )
+            self._condition.breaks(self._obituary.write(status, was_silent=was_silent))
             facts = {
                 "port": self.port.number,
                 "worker_pid": child.pid,
@@ -132,10 +133,15 @@ class Keeper:
             child.close()
             self._child = None
 
+    def _heal(self) -> None:
+        self._condition.heals()
+        self._obituary.well()
+
     async def _park(self) -> None:
         parked_s = self._policy.parked_s
         text = f"died {self._policy.deaths} times and is parked for {parked_s:.0f} s; SIGHUP starts it sooner"
         self._condition.breaks(text)
+        self._obituary.parked(parked_s)
         self._on_parked(self.port)
         await self._pause(parked_s)
         self._deaths.forgive()
@@ -165,7 +171,8 @@ class Supervisor:
         policy: RestartPolicy | None = None,
         unit: str | None = None,
     ) -> None:
-        self._link = LinkClient(plan.state / "run" / "core.sock", "supervisor", LINK_NUMBER)
+        self._run = plan.state / "run"
+        self._link = LinkClient(self._run / "core.sock", "supervisor", LINK_NUMBER)
         self._command = command
         self._policy = policy or RestartPolicy()
         self._unit = unit
@@ -221,7 +228,9 @@ class Supervisor:
 
     def _add(self, ports: Sequence[PortPlan]) -> None:
         """Keep these ports, too; they and those before run once `run` does."""
-        self.keepers += [Keeper(port, self._command, self._policy, self._tell_parked) for port in ports]
+        self.keepers += [
+            Keeper(port, self._command, self._policy, self._tell_parked, self._run) for port in ports
+        ]
         for keeper in self.keepers:
             if self._keeping is not None and keeper not in self._tasks:
                 self._tasks[keeper] = self._keeping.create_task(keeper.run())
@@ -248,16 +257,6 @@ class Supervisor:
         for sensor in port.sensors:
             health = Health(time.monotonic_ns(), sensor.name, HealthCode.PARKED)
             self._link.put(Lane.STATE, health.t_ns, pack_record(health, sensor))
-
-
-def _reason(status: int) -> str:
-    """An exit status in words."""
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return f"signal {signal.Signals(-status).name}"
-    except ValueError:
-        return f"signal {-status}"
 
 
 async def _serve(path: Path, unit: str | None) -> None:

@@ -14,8 +14,9 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +26,8 @@ from gateway.clock import SystemClock
 from gateway.commandsocket import CommandSocket
 from gateway.driverbug import blame, bugs_in
 from gateway.errors import BadFrame, ConfigError, PortGone
+from gateway.guard import limit_memory, unwatched, watched_loop, write_stacks_to
+from gateway.lastwords import crash_path, leave_words
 from gateway.link import LinkClient
 from gateway.log import Condition, say, start_logging
 from gateway.plan import Plan, PortPlan, SensorPlan, load_plan
@@ -34,6 +37,7 @@ from gateway.process import die_with_parent
 from gateway.progress import Progress
 from gateway.reading import LANE_OF, Event, Health, HealthCode, Kind, Reading, Record, Result
 from gateway.records import pack_record
+from gateway.routes import Routes, end_ns
 from gateway.sensor import Sensor
 from gateway.telling import Telling
 
@@ -58,8 +62,9 @@ class Worker:
         run = plan.state / "run"
         run.mkdir(parents=True, exist_ok=True)
         self._plan = port
+        self.counters: Counter[str] = Counter()
         self._sensors = [Sensor(sensor, plan.state) for sensor in port.sensors]
-        self._by_key = _by_key(port.kind, self._sensors)
+        self._routes = Routes(port.kind, self._sensors, self.counters)
         self._port: Port = open_port(port, [sensor.driver for sensor in self._sensors])
         self._link = LinkClient(run / "core.sock", "worker", port.number, port.fingerprint())
         self._progress = Progress(run / f"port-{port.number}.progress", SystemClock().state().boot)
@@ -89,7 +94,6 @@ class Worker:
         self._dropped_told = 0
         if isinstance(self._port, FramedPort):
             self._port.on_bad = self._telling.due.set
-        self.counters: Counter[str] = Counter()
 
     async def run(self, stop: asyncio.Event, heartbeat_fd: int | None) -> None:
         """Serve the port until `stop` is set; then hand over what is left, for two seconds at most."""
@@ -169,7 +173,7 @@ class Worker:
             return
         if self._away:
             self._device_back(t_ns, frame)
-        for sensor in self._sensors_of(frame):
+        for sensor in self._routes.of(frame):
             was_off = sensor.model_off
             if lost := getattr(frame, "lost", 0):  # an edge says how many are missing before it
                 self._telling.count(HealthCode.LOST_FRAMES, sensor.name, lost)
@@ -188,19 +192,19 @@ class Worker:
                 self._telling.count(HealthCode.IMPLAUSIBLE, sensor.name, count)
             if sensor.model_off and not was_off:
                 self._put_health(sensor, HealthCode.MODEL_OFF)
-        self._heard_ns = max(self._heard_ns, _end_ns(t_ns, frame))
+        self._heard_ns = max(self._heard_ns, end_ns(t_ns, frame))
         self._mark_progress()
 
     def _device_gone(self, t_ns: int, frame: Away) -> None:
         self.counters["devices_gone"] += 1
         self._away.setdefault(frame.address, t_ns)
-        for sensor in self._sensors_of(frame):
+        for sensor in self._routes.of(frame):
             self._put_health(sensor, HealthCode.PORT_GONE)
 
     def _device_back(self, t_ns: int, frame: Any) -> None:
         since_ns = self._away.pop(getattr(frame, "address", ""), None)
         if since_ns is not None:
-            for sensor in self._sensors_of(frame):
+            for sensor in self._routes.of(frame):
                 self._put(Health(t_ns, sensor.name, HealthCode.DEAF, since_ns), sensor)
 
     def _tell_deaf(self, t_ns: int, frame: Any) -> None:
@@ -220,15 +224,6 @@ class Worker:
             return False
         expected, self._next_sample = self._next_sample, first + len(frame.pcm)
         return expected is not None and first > expected
-
-    def _sensors_of(self, frame: Any) -> Sequence[Sensor]:
-        if self._by_key is None:
-            return self._sensors
-        key = frame.address.upper() if self._plan.kind == "ble" else frame.line
-        if key not in self._by_key:
-            self.counters["strangers"] += 1  # counted, never logged: what passes by is nobody's business
-            return ()
-        return self._by_key[key]
 
     def _put(self, record: Record, sensor: Sensor) -> bool:
         return self._put_planned(record, sensor.plan)
@@ -333,28 +328,14 @@ def _deeds(
     return Deeds(plan, port, commands, put)
 
 
-def _by_key(kind: str, sensors: Sequence[Sensor]) -> dict[str, list[Sensor]] | None:
-    """Sensors by BLE address or GPIO line; None for ports where every sensor gets every frame."""
-    if kind not in {"ble", "gpio"}:
-        return None
-    by_key: dict[str, list[Sensor]] = {}
-    for sensor in sensors:
-        settings = sensor.driver.settings
-        key = settings.address.upper() if kind == "ble" else settings.line
-        by_key.setdefault(key, []).append(sensor)
-    return by_key
-
-
-def _end_ns(t_ns: int, frame: Any) -> int:
-    """When a frame ended; a block of PCM lasts. Known by its attributes, so that no numpy is needed."""
-    pcm = getattr(frame, "pcm", None)
-    return t_ns if pcm is None else t_ns + len(pcm) * 10**9 // frame.rate_hz
-
-
 async def _run(plan: Plan, number: int, heartbeat_fd: int | None) -> None:
     port = next((port for port in plan.ports if port.number == number), None)
     if port is None:
         raise ConfigError(f"the plan has no port {number}; compile the site file again")
+    (plan.state / "run").mkdir(parents=True, exist_ok=True)
+    write_stacks_to(crash_path(plan.state / "run", number))
+    limit_memory(port.kind, port.url)
+    unwatched()  # loading a model may take long
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -362,19 +343,21 @@ async def _run(plan: Plan, number: int, heartbeat_fd: int | None) -> None:
     await Worker(plan, port).run(stop, heartbeat_fd)
 
 
-def _log_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _log_bug(
+    crash: Path, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
     del kind, trace
     for text, bug in bugs_in(error):
         _log.critical("%s", text, exc_info=bug)
+    leave_words(crash, error)
 
 
 def main(arguments: list[str]) -> int:
     """Entry point. A ConfigError is one plain line; anything else that gets here is logged with its trace."""
     start_logging(f"worker-{arguments[1]}" if len(arguments) > 1 else "worker")
-    sys.excepthook = _log_bug
     die_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    status = 0
+    status, crash = 0, Path(os.devnull)
     try:
         if len(arguments) not in {2, 3} or not all(word.isdecimal() for word in arguments[1:]):
             raise ConfigError("usage: python -m gateway.worker PLAN PORT [HEARTBEAT_FD]")
@@ -382,19 +365,20 @@ def main(arguments: list[str]) -> int:
         if heartbeat_fd is not None:
             os.set_blocking(heartbeat_fd, False)
             os.write(heartbeat_fd, b".")  # loading a model may take seconds
-        asyncio.run(_run(load_plan(Path(arguments[0])), int(arguments[1]), heartbeat_fd))
+        plan, number = load_plan(Path(arguments[0])), int(arguments[1])
+        crash = crash_path(plan.state / "run", number)
+        sys.excepthook = partial(_log_bug, crash)
+        with asyncio.Runner(loop_factory=watched_loop) as runner:
+            runner.run(_run(plan, number, heartbeat_fd))
     except* ConfigError as group:
-        for error in _leaves(group):
+        for _, error in bugs_in(group):
             say(_log, logging.ERROR, str(error))
+        leave_words(crash, group)
         status = 2
+    except* SystemExit as group:  # a driver called sys.exit, which ends no worker in peace
+        _log_bug(crash, type(group), group, None)
+        status = 1
     return status
-
-
-def _leaves(group: BaseExceptionGroup[ConfigError]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
 
 
 if __name__ == "__main__":
