@@ -40,12 +40,13 @@ class LampProof:
         self._fault_ns = 0
         self._before: float | None = None  # the value when it was last told something else
         self._value: float | None = None
+        self._rose: bool | None = None  # by `above` after that; None: not known yet
         self.fault = fault
 
     def told(self, level: int | None, now_ns: int) -> None:
         """The lamp was told this level; None if nobody knows whether it got it."""
         if _sense(level) != _sense(self._told):
-            self._since_ns, self._before = now_ns, self._value
+            self._since_ns, self._before, self._rose = now_ns, self._value, None
             self._bad, self._good_ns = ("", 0), None
         self._told = level
 
@@ -55,6 +56,8 @@ class LampProof:
         wrong = self._wrong(value, t_ns)
         if wrong is None:
             return ""
+        if self._rose is None:  # the first value that counts; later ones may rise with the sun
+            self._rose = self._before is not None and value - self._before >= self._plan.above
         if not wrong:
             self._bad = ("", 0)
             return self._is_well(value, t_ns)
@@ -86,7 +89,7 @@ class LampProof:
         """A good value. It ends a fault if it is of that fault's sort, and has been so for long."""
         if not self.fault or (self.fault == OUT) != (_sense(self._told) == "lit"):
             return ""
-        if self._plan.is_light and value - (self._before or 0.0) < self._plan.above:
+        if self._plan.is_light and not self._rose:
             return ""
         if self._good_ns is None:
             self._good_ns = t_ns
