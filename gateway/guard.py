@@ -17,12 +17,24 @@ import signal
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.lastwords import crash_path
+from gateway.plan import PortPlan
+
 # MiB a process may allocate, by its port's kind. Workers of slow ports begin with 14 to 18; numpy brings 50
 # and more with every core; TFLite and a camera's pictures come on top of that.
 MEMORY_MIB: Final = {"serial": 128, "ble": 128, "gpio": 128, "alsa": 512, "v4l2": 512}
 MEMORY_MIB_RTSP: Final = 1024  # FFmpeg keeps pictures of its own
 PATIENCE_S: Final = 15.0  # a loop that does not come round for this long is stuck
 _HIGH_FD: Final = 200  # a driver that closes what it did not open begins with the low ones
+
+
+def lay_guard(run: Path, port: PortPlan) -> None:
+    """All of it around this process, before it loads a driver; its loop is a `watched_loop`."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    run.mkdir(parents=True, exist_ok=True)
+    write_stacks_to(crash_path(run, port.number))
+    limit_memory(port.kind, port.url)
+    signal.setitimer(signal.ITIMER_REAL, 0)  # loading a model from a slow card may take long
 
 
 def limit_memory(kind: str, url: str) -> None:
@@ -64,8 +76,3 @@ class _Watched(selectors.EpollSelector):
 def watched_loop(patience_s: float | None = None) -> asyncio.AbstractEventLoop:
     """A loop that ends its process, stacks written, if it does not come round in time. Main thread only."""
     return asyncio.SelectorEventLoop(_Watched(PATIENCE_S if patience_s is None else patience_s))
-
-
-def unwatched() -> None:
-    """What follows, until the loop next waits, may take long: loading a model from a slow card, say."""
-    signal.setitimer(signal.ITIMER_REAL, 0)

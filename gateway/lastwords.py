@@ -5,6 +5,7 @@ faulthandler wrote. Whoever wrote the code that stood there is blamed, as far as
 """
 
 import json
+import logging
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from typing import Any, Final
 from gateway.driverbug import bugs_in, named, said
 from gateway.plan import PortPlan, SensorPlan
 
+_log = logging.getLogger("worker")
 _CRASH_MAX: Final = 65536  # bytes of it that are read
 _FATAL: Final = re.compile(r"^Fatal Python error: (.+)$", re.MULTILINE)
 _FRAME: Final = re.compile(r'^  File "(.+)", line (\d+) in (.+)$')
@@ -34,6 +36,13 @@ def crash_path(run: Path, port: int) -> Path:
 def last_path(run: Path, port: int) -> Path:
     """Where the supervisor keeps what is known of the last death on a port."""
     return run / f"port-{port}.last"
+
+
+def die_of(error: BaseException, crash: Path) -> None:
+    """In the dying worker: log what ended it, each with its own trace, and leave it as last words."""
+    for text, bug in bugs_in(error):
+        _log.critical("%s", text, exc_info=bug)
+    leave_words(crash, error)
 
 
 def leave_words(path: Path, error: BaseException) -> None:

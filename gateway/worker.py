@@ -9,16 +9,13 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource
 import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing
-from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.badframes import BadFrames
@@ -26,8 +23,9 @@ from gateway.clock import SystemClock
 from gateway.commandsocket import CommandSocket
 from gateway.driverbug import blame, bugs_in
 from gateway.errors import BadFrame, ConfigError, PortGone
-from gateway.guard import limit_memory, unwatched, watched_loop, write_stacks_to
-from gateway.lastwords import crash_path, leave_words
+from gateway.flood import Flood
+from gateway.guard import lay_guard, watched_loop
+from gateway.lastwords import crash_path, die_of, leave_words
 from gateway.link import LinkClient
 from gateway.log import Condition, say, start_logging
 from gateway.plan import Plan, PortPlan, SensorPlan, load_plan
@@ -39,7 +37,7 @@ from gateway.reading import LANE_OF, Event, Health, HealthCode, Kind, Reading, R
 from gateway.records import pack_record
 from gateway.routes import Routes, end_ns
 from gateway.sensor import Sensor
-from gateway.telling import Telling
+from gateway.telling import Telling, told_path
 
 if TYPE_CHECKING:
     from gateway.deeds import Deeds
@@ -64,12 +62,13 @@ class Worker:
         self._plan = port
         self.counters: Counter[str] = Counter()
         self._sensors = [Sensor(sensor, plan.state) for sensor in port.sensors]
+        self._flood = Flood()
         self._routes = Routes(port.kind, self._sensors, self.counters)
         self._port: Port = open_port(port, [sensor.driver for sensor in self._sensors])
         self._link = LinkClient(run / "core.sock", "worker", port.number, port.fingerprint())
         self._progress = Progress(run / f"port-{port.number}.progress", SystemClock().state().boot)
         self._bad = BadFrames(run / f"port-{port.number}.bad", port.sensors[0].driver)
-        self._telling = Telling(port.url, self._tell_one)
+        self._telling = Telling(port.url, self._tell_one, told_path(run, port.number))
         self._bad_packets = 0  # of the port's framing, already counted by _telling
         self._commands: CommandSocket | None = None
         is_fed = any(feed.target_port == port.number for each in plan.ports for feed in each.feeds)
@@ -230,12 +229,18 @@ class Worker:
 
     def _put_planned(self, record: Record, sensor: SensorPlan) -> bool:
         """Every record of this worker goes this way: to core, and to what follows from it on this box."""
+        if isinstance(record, Reading) and not self._may_say(record, sensor):
+            self._telling.count(HealthCode.SUPPRESSED, sensor.name)
+            return False
         taken = self._link.put(LANE_OF[_KIND[type(record)]], record.t_ns, pack_record(record, sensor))
         if not taken:
             self._telling.due.set()
         if self._deeds is not None:
             self._deeds.see(record, sensor)
         return taken
+
+    def _may_say(self, record: Reading, sensor: SensorPlan) -> bool:
+        return self._plan.url.startswith("replay:") or self._flood.allows(sensor.number, record.t_ns)
 
     def _put_health(self, sensor: Sensor, code: HealthCode, count: int = 0) -> bool:
         return self._put(Health(time.monotonic_ns(), sensor.name, code, count=count), sensor)
@@ -332,10 +337,7 @@ async def _run(plan: Plan, number: int, heartbeat_fd: int | None) -> None:
     port = next((port for port in plan.ports if port.number == number), None)
     if port is None:
         raise ConfigError(f"the plan has no port {number}; compile the site file again")
-    (plan.state / "run").mkdir(parents=True, exist_ok=True)
-    write_stacks_to(crash_path(plan.state / "run", number))
-    limit_memory(port.kind, port.url)
-    unwatched()  # loading a model may take long
+    lay_guard(plan.state / "run", port)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -343,20 +345,10 @@ async def _run(plan: Plan, number: int, heartbeat_fd: int | None) -> None:
     await Worker(plan, port).run(stop, heartbeat_fd)
 
 
-def _log_bug(
-    crash: Path, kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    del kind, trace
-    for text, bug in bugs_in(error):
-        _log.critical("%s", text, exc_info=bug)
-    leave_words(crash, error)
-
-
 def main(arguments: list[str]) -> int:
     """Entry point. A ConfigError is one plain line; anything else that gets here is logged with its trace."""
     start_logging(f"worker-{arguments[1]}" if len(arguments) > 1 else "worker")
     die_with_parent()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     status, crash = 0, Path(os.devnull)
     try:
         if len(arguments) not in {2, 3} or not all(word.isdecimal() for word in arguments[1:]):
@@ -367,7 +359,7 @@ def main(arguments: list[str]) -> int:
             os.write(heartbeat_fd, b".")  # loading a model may take seconds
         plan, number = load_plan(Path(arguments[0])), int(arguments[1])
         crash = crash_path(plan.state / "run", number)
-        sys.excepthook = partial(_log_bug, crash)
+        sys.excepthook = lambda _, error, trace: die_of(error, crash)
         with asyncio.Runner(loop_factory=watched_loop) as runner:
             runner.run(_run(plan, number, heartbeat_fd))
     except* ConfigError as group:
@@ -376,7 +368,7 @@ def main(arguments: list[str]) -> int:
         leave_words(crash, group)
         status = 2
     except* SystemExit as group:  # a driver called sys.exit, which ends no worker in peace
-        _log_bug(crash, type(group), group, None)
+        die_of(group, crash)
         status = 1
     return status
 

@@ -15,6 +15,7 @@ from gateway.doctor.machine import clock, drivers, extras, python_version
 from gateway.doctor.ports import examine_ports
 from gateway.doctor.running import running
 from gateway.doctor.state import enrolment, state_folder
+from gateway.doctor.workers import workers
 from gateway.errors import ConfigError
 
 
@@ -36,5 +37,6 @@ def examine(site: Path | None) -> Iterator[Finding]:
     yield clock(SystemClock().state())
     if plan is not None:
         yield from state_folder(plan)
+        yield from workers(plan)
         yield from running(plan)
         yield enrolment(plan.state)
