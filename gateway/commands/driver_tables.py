@@ -25,7 +25,7 @@ _INTRO: Final = """\
 
 Made by `./dev docs` from the drivers themselves; `gateway drivers --markdown NAME` prints it of any other.
 Units are UCUM codes. A tier says what a driver was checked for: [the kit](../hil/README.md). For how long a
-measure may stand still see [measures.md](measures.md); how to write a driver, [drivers](../drivers/README.md).
+measure may stand still see [measures.md](measures.md); how to write one, [drivers](../drivers/README.md).
 """
 
 

@@ -49,8 +49,7 @@ def _travelled(value: Value, measure: Measure) -> Any:
     steps = quantum(value, measure.resolution)
     if steps is None:
         return None
-    whole = measure.resolution >= 1 and float(measure.resolution).is_integer()
-    if whole:
-        return steps * int(measure.resolution)
+    if isinstance(value, int) and steps * measure.resolution == value:
+        return value
     # 12 digits: what a multiplication by 0.1 leaves behind the last true digit is not shown.
     return float(f"{steps * measure.resolution:.12g}")

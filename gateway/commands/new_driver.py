@@ -1,6 +1,7 @@
 """`gateway new-driver`: a driver that works, before the first line of it is written."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from gateway.commands.scaffold import (
@@ -69,10 +70,13 @@ class NewDriver:
 
 def _tell(names: Names, made: Made, missing: str) -> None:
     """Whether it is known, and the next three commands."""
+    folder = shlex.quote(str(made.folder))
     if missing:
-        print(f"not installed ({missing}); type: pip install -e {made.folder}")
-    capture = made.folder / made.capture
-    print(f"next: edit `decode` in {made.folder / made.driver}, and try it:")
-    print(f"  gateway decode {names.driver} {capture}")
-    print(f"  gateway decode {names.driver} {capture} --expected > {capture.with_name('expected.json')}")
+        print(f"not installed ({missing}); type: pip install -e {folder}")
+    print(f"It works already, as the device that the template makes up. Edit {made.driver} and see:")
+    if made.folder.resolve() != Path.cwd():
+        print(f"  cd {folder}")
+    print(f"  gateway decode {names.driver} {made.capture}")
     print(f"  gateway drivers --check {names.driver}")
+    if made.folder.resolve() == Path.cwd():
+        print("  ./dev docs" if made.driver.parts[0] == "drivers" else "  pytest")

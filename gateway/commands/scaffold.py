@@ -3,13 +3,16 @@
 A template is a whole driver that works, of the made-up device MAKER MODEL; its names are replaced as words.
 """
 
+import keyword
 import re
 import subprocess
 import sys
 import tomllib
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import distribution
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +24,7 @@ EMULATORS: Final = "gateway.emulators"
 KINDS: Final = ("serial", "ble", "gpio", "modbus")
 CASE: Final = "data-sheet"
 _OURS: Final = "pole-gateway"
+_DEVICE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,+/()_-]{0,39}")
 _DRIVER_NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _SCHEMES: Final = {"serial": "serial:usb-1a86:7523", "modbus": "serial:usb-1a86:7523", "ble": "ble:hci0"}
 
@@ -50,18 +54,21 @@ def names_of(device: str, driver: str = "") -> Names:
 
     Raises ConfigError if no name can be made of it.
     """
-    words = re.findall(r"[A-Za-z0-9]+", driver or device)
+    ascii_only = unicodedata.normalize("NFKD", " ".join(device.split())).encode("ascii", "ignore").decode()
+    if not _DEVICE.fullmatch(ascii_only):
+        raise ConfigError(
+            f"{device!r} is no device's name: up to 40 letters, digits, blanks and . , + / ( ) _ -"
+        )
+    words = re.findall(r"[A-Za-z0-9]+", driver or ascii_only)
     name = driver or "-".join(words).lower()
     if not _DRIVER_NAME.fullmatch(name):
         raise ConfigError(
             f"{name!r} is no driver's name: a-z, 0-9 and -, beginning with a letter; give one with --name"
         )
-    return Names(
-        " ".join(device.split()),
-        name,
-        name.replace("-", "_"),
-        "".join(word[0].upper() + word[1:] for word in words),
-    )
+    module, cls = name.replace("-", "_"), "".join(word[0].upper() + word[1:] for word in words)
+    if keyword.iskeyword(module) or keyword.iskeyword(cls):
+        raise ConfigError(f"{name!r} is a word of Python's own; give another name with --name")
+    return Names(ascii_only, name, module, cls)
 
 
 def checkout_at(folder: Path) -> Path | None:
@@ -97,6 +104,8 @@ def into_checkout(names: Names, kind: str, root: Path) -> Made:
 def into_package(names: Names, kind: str, folder: Path) -> Made:
     """Make a project of its own that holds a driver, its emulator, a case and a test that runs the kit."""
     template = _template()
+    if find_spec(names.module) is not None:
+        raise ConfigError(f"a module {names.module} is installed already; give another name with --name")
     case = Path("tests/drivers") / names.driver / CASE
     driver = Path("src") / f"{names.module}.py"
     texts = _case(template / kind, case, names)
@@ -183,6 +192,8 @@ def _case(template: Path, case: Path, names: Names) -> dict[Path, str]:
 
 def _filled(path: Path, names: Names) -> str:
     text = path.read_text("utf-8")
+    if path.suffix == ".py" and re.search(rf"\b{names.cls}\b", text):
+        raise ConfigError(f"the template has a {names.cls} of its own; give another name with --name")
     words = {
         "MAKER MODEL": names.device,
         "new-sensor": names.driver,
