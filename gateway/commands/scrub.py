@@ -29,8 +29,10 @@ _UBX_MAX: Final = 4096
 _GRID: Final = 1_000_000  # a tenth of a degree, in UBX's 1e-7 degrees
 _START: Final = re.compile(rb"[$\xb5]")
 _LINE_END: Final = re.compile(rb"[\r\n$]")
-_COORDINATE: Final = re.compile(rb"(?<![\d.])(\d{2,3})(\d\d)(\.)(\d*)(?![\d.])(?=(,[NSEW](?![A-Za-z]))?)")
-_TORN: Final = re.compile(rb"\d*\.\d{2,}(?=,[NSEW](?![A-Za-z]))")
+_COORDINATE: Final = re.compile(
+    rb"(?<![\d.])(\d{2,3})(\d\d)(?:(\.)(\d*))?(?![\d.])(?=(,[NSEW](?![A-Za-z]))?)"
+)
+_TORN_HEAD: Final = re.compile(rb"\d*\.\d{2,}(?=,[NSEW](?![A-Za-z]))")
 # Message: offsets of longitudes and latitudes in 1e-7 degrees, then of bytes that refine them.
 _UBX_PLACES: Final[dict[bytes, tuple[tuple[int, ...], tuple[int, ...]]]] = {
     b"\x01\x07": ((24, 28), ()),  # NAV-PVT
@@ -133,7 +135,7 @@ def _pieces(stream: bytearray, *, at_end: bool) -> Iterator[bytes]:
             piece = _ubx(stream[:size])
         else:
             size = _text_size(stream, at_end)
-            piece = _nmea(bytes(stream[:size]))
+            piece = _nmea(bytes(stream[:size]), is_torn=stream[size : size + 1] not in (b"\r", b"\n"))
         if size == 0:
             return
         del stream[:size]
@@ -199,23 +201,24 @@ def _ubx_check(body: bytes | bytearray) -> bytes:
     return bytes((a, b))
 
 
-def _nmea(line: bytes) -> bytes:
-    """A line without its coordinates, if it is an NMEA sentence or the end of one."""
+def _nmea(line: bytes, *, is_torn: bool) -> bytes:
+    """A line without its coordinates, if it is an NMEA sentence, or a piece of one that is torn off."""
     if not line.startswith(b"$"):
-        return _TORN.sub(lambda match: re.sub(rb"\d", b"0", match[0]), line)
+        return _TORN_HEAD.sub(lambda match: re.sub(rb"\d", b"0", match[0]), line)
     body, star, check = line.partition(b"*")
-    cut = _COORDINATE.sub(_cut, body)
+    cut = _COORDINATE.sub(lambda match: _cut(match, is_torn and not star), body)
     if star and re.fullmatch(rb"[0-9A-Fa-f]{2}", check[:2]) and int(check[:2], 16) == _xor(body):
         return cut + star + b"%02X" % _xor(cut) + check[2:]
     return cut + star + check
 
 
-def _cut(match: "re.Match[bytes]") -> bytes:
+def _cut(match: "re.Match[bytes]", is_torn: bool) -> bytes:
+    """Degrees, and of the minutes the multiple of six below; other numbers stay as they are."""
     degrees, minutes, point, fraction, hemisphere = match.groups()
-    is_torn = match.end() == len(match.string)
-    if not hemisphere and len(fraction) < 3 and not is_torn:
+    is_last = is_torn and match.end() == len(match.string)
+    if not is_last and not (point and (hemisphere or len(fraction) >= 3)):
         return match[0]
-    return degrees + b"%02d" % (int(minutes) // 6 * 6) + point + b"0" * len(fraction)
+    return degrees + b"%02d" % (int(minutes) // 6 * 6) + (point or b"") + b"0" * len(fraction or b"")
 
 
 def _xor(body: bytes) -> int:

@@ -212,7 +212,7 @@ def test_in_a_checkout_the_driver_is_found_at_once_and_its_case_is_a_test(tmp_pa
     assert 'gill-windsonic-75 = "gateway_hil.emulators.gill_windsonic_75:GillWindSonic75"' in new
     (decode,) = [line.strip() for line in said.splitlines() if "gateway decode" in line]
     assert "closed True" in own.good(decode, checkout)
-    tests = "python -m pytest -q tests/drivers/test_captures.py -k gill -p no:cacheprovider"
+    tests = "python -m pytest -v tests/drivers/test_captures.py -k gill"
     assert "1 passed" in own.good(tests, checkout)
     tidy = "python -m ruff check -q {0} && python -m ruff format --check -q {0}"
-    own.good(tidy.format("drivers hil/gateway_hil/emulators/gill_windsonic_75.py"), checkout)
+    own.good(tidy.format("drivers/gateway_drivers/gill_* hil/gateway_hil/emulators/gill_*"), checkout)
