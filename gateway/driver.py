@@ -25,6 +25,7 @@ __all__ = [
     "Counted",
     "Driver",
     "Edge",
+    "Encoded",
     "Fixed",
     "GpioDriver",
     "Lines",
@@ -50,6 +51,10 @@ T = TypeVar("T")
 # `yield b""` sends nothing and waits for another frame. NoAnswer is raised at the `yield` if none came
 # within the driver's `answer_s`; it may be caught, to ask again or to give up.
 Talk = Generator[bytes, bytes, T]
+
+Encoded = (
+    bytes | bool | Talk[None]
+)  # a command as `encode` makes it: bytes, a GPIO line's level, a conversation
 
 BIASES: Final = ("as-is", "disabled", "pull-up", "pull-down")  # of a GPIO line, in gpiod's words
 _LINE: Final = re.compile(r"(\d+) ([5-8])([noe])([12])")
@@ -88,7 +93,7 @@ class Driver:
         """The values in one frame, or None if it holds none; raises BadFrame if it is wrong."""
         raise BadFrame("this driver decodes nothing")
 
-    def encode(self, command: str, arguments: Mapping[str, float]) -> bytes | bool | Talk[None]:
+    def encode(self, command: str, arguments: Mapping[str, float]) -> Encoded:
         """What makes the device carry out a command named in `accepts`: bytes, or a GPIO line's level.
 
         On a serial line also a conversation, which waits for the device's word.

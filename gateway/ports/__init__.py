@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from gateway.driver import Driver, SerialDriver
+from gateway.driver import Driver, Encoded, SerialDriver
 from gateway.errors import ConfigError
 from gateway.plan import PortPlan
-from gateway.ports.url import parse_port
+from gateway.ports.url import parse_port, serial_options
 
 
 class Port(Protocol):
@@ -32,10 +32,10 @@ class Port(Protocol):
         """(t_ns, frame) for ever. Raises PortGone when the bus, or what hangs on it, went away."""
         ...
 
-    async def send(self, driver: Driver, what: bytes | bool) -> None:
-        """Hand what `driver` encoded to its device: bytes, or the level of a GPIO line.
+    async def send(self, driver: Driver, what: Encoded) -> None:
+        """Hand what `driver` encoded to its device: bytes, the level of a GPIO line, or a conversation.
 
-        Raises PortGone if the device does not take it within two seconds.
+        Raises PortGone if the device does not take it within two seconds; a conversation may raise BadFrame.
         """
         ...
 
@@ -53,6 +53,15 @@ class FramedPort(Protocol):
     """A port that cuts a stream into frames: who reads the frames does not see the bad ones among them."""
 
     on_bad: Callable[[], None]  # called when `counters["bad_packets"]` has risen
+    on_misheard: Callable[[int, str], None]  # nothing made sense since that time, on a line like "9600 8n1"
+
+    def makes_sense(self) -> None:
+        """To be called when a frame was good, until `on_misheard` can be called no more."""
+        ...
+
+    async def serve(self, take: Callable[[int, Any], None]) -> None:
+        """Like `frames`, but calls `take` with each: that costs less. Raises PortGone, or what it raises."""
+        ...
 
 
 def open_port(port: PortPlan, drivers: Sequence[Driver]) -> Port:
@@ -65,10 +74,11 @@ def open_port(port: PortPlan, drivers: Sequence[Driver]) -> Port:
         from gateway.ports.replay import ReplayPort  # only what this port needs
 
         return ReplayPort(url, port.kind, drivers[0])
-    if url.scheme == "serial" and isinstance(drivers[0], SerialDriver):
+    serial_drivers = [driver for driver in drivers if isinstance(driver, SerialDriver)]
+    if url.scheme == "serial" and serial_drivers:
         from gateway.ports.serial import SerialPort
 
-        return SerialPort(url.place, drivers[0])
+        return SerialPort(url.place, *serial_drivers, options=serial_options(url))
     if url.scheme == "ble":
         from gateway.ports.ble import BlePort
 

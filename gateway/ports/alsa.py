@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from typing import Final
 
-from gateway.driver import Driver
+from gateway.driver import Driver, Encoded
 from gateway.errors import ConfigError, PortGone
 from gateway.media import AudioDriver, Block
 from gateway.ports.devwatch import DevWatch
@@ -105,7 +105,7 @@ class AlsaPort:
             yield block.t_ns, block
             await asyncio.sleep(0)  # who never catches up must not keep the rest of the worker from its turn
 
-    async def send(self, driver: Driver, what: bytes | bool) -> None:
+    async def send(self, driver: Driver, what: Encoded) -> None:
         """A microphone takes nothing: raises PortGone."""
         raise PortGone(f"{self._card} is a microphone; it takes no commands")
 

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
-from gateway.driver import Advertisement, BleDriver, Driver, Notification
+from gateway.driver import Advertisement, BleDriver, Driver, Encoded, Notification
 from gateway.errors import ConfigError, PortGone
 from gateway.log import say
 from gateway.ports.away import Away
@@ -115,7 +115,7 @@ class BlePort:
             self._wake.clear()
             await self._wake.wait()
 
-    async def send(self, driver: Driver, what: bytes | bool) -> None:
+    async def send(self, driver: Driver, what: Encoded) -> None:
         """Write to the driver's `write` characteristic, confirmed by the device within two seconds."""
         assert isinstance(driver, BleDriver)
         assert isinstance(what, bytes)

@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gateway.driver import Driver, Edge, GpioDriver
+from gateway.driver import Driver, Edge, Encoded, GpioDriver
 from gateway.errors import PortGone
 from gateway.ports.gpiochip import (
     DEV,
@@ -103,7 +103,7 @@ class GpioPort:
             self._wake.clear()
             await self._wake.wait()
 
-    async def send(self, driver: Driver, what: bytes | bool) -> None:
+    async def send(self, driver: Driver, what: Encoded) -> None:
         """Set a line, and see that it has the level: read back, or as its feedback says.
 
         Raises PortGone if the chip is gone, or if the read-back says otherwise.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from gateway.capture import Received, Recorded, Sent, is_capture, read_capture
-from gateway.driver import Advertisement, Driver, Edge, Lines, Notification, SerialDriver
+from gateway.driver import Advertisement, Driver, Edge, Encoded, Lines, Notification, SerialDriver
 from gateway.errors import ConfigError, PortGone
 from gateway.ports.url import PortUrl, ReplayOptions, replay_options
 
@@ -89,7 +89,7 @@ class ReplayPort:
             lap, from_ns = lap + 1, 0
         await asyncio.Event().wait()
 
-    async def send(self, driver: Driver, what: bytes | bool) -> None:
+    async def send(self, driver: Driver, what: Encoded) -> None:
         """Nobody is there to take anything: raises PortGone."""
         raise PortGone(f"{self._path} is a recording; it takes no bytes")
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
-from gateway.driver import Driver
+from gateway.driver import Driver, Encoded
 from gateway.errors import BadFrame, ConfigError, PortGone
 from gateway.media import Image, Login, VideoDriver
 from gateway.ports.replay_media import picture_size
@@ -73,7 +73,7 @@ class RtspPort:
             reader.wake.clear()
             await reader.wake.wait()
 
-    async def send(self, driver: Driver, what: bytes | bool) -> None:
+    async def send(self, driver: Driver, what: Encoded) -> None:
         """A camera takes nothing: raises PortGone."""
         raise PortGone(f"{self._url} is a camera; it takes no bytes")
 

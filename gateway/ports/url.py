@@ -3,6 +3,9 @@
 serial:usb-067b:2303-A1B2      a USB adapter by vendor:product[-serial number]
 serial:path/pci-0000:00:14...  a physical socket, as under /dev/serial/by-path
 serial:/dev/serial0            any other path that does not change its meaning after a replug
+serial:...?rs485=rts&echo=1    a line of RS-485; the one, the other or both:
+    rs485=rts                  RTS high while sending, switched by the kernel (rts-low: RTS low while sending)
+    echo=1                     an RS-485 adapter that hears what it sends itself
 ble:A4:C1:38:12:34:56          a Bluetooth adapter by its own address; or ble:hci0, by its name
 gpio:pinctrl-bcm2711  alsa:usb-...  v4l2:usb-...
 rtsp://10.0.3.7/stream1        a camera on a network; user and password are settings of its sensor
@@ -19,6 +22,8 @@ from gateway.errors import ConfigError
 
 SCHEMES: Final = ("serial", "ble", "gpio", "alsa", "v4l2", "rtsp", "replay")
 REPLAY_OPTIONS: Final = ("speed", "loop", "start", "rate", "fps")
+SERIAL_OPTIONS: Final = ("rs485", "echo")
+_OPTIONS: Final = {"replay": REPLAY_OPTIONS, "serial": SERIAL_OPTIONS}
 
 _USB: Final = re.compile(r"usb-([0-9a-fA-F]{4}):([0-9a-fA-F]{4})(?:-(.+))?")
 _CARD: Final = re.compile(r"card/[A-Za-z_][A-Za-z0-9_]*(,[0-9]{1,3})?")
@@ -66,20 +71,31 @@ class ReplayOptions:
     fps: float = 5.0
 
 
+@dataclass(frozen=True, slots=True)
+class SerialOptions:
+    """How a serial line is wired. `rs485`: "rts" or "rts-low", if the kernel is to switch its direction.
+
+    `echo`: what is sent is heard, too, and is taken out of what comes in.
+    """
+
+    rs485: str = ""
+    echo: bool = False
+
+
 def parse_port(text: str) -> PortUrl:
     """Take a port's URL apart and check it. Raises ConfigError saying how to write it."""
     scheme, colon, rest = text.partition(":")
     if not colon or scheme not in SCHEMES:
         ways = ", ".join(s + ":" for s in SCHEMES)
         raise ConfigError(f"port {spelt(text)} does not begin with one of {ways}")
-    if scheme == "serial" and "?" in rest:
-        raise ConfigError(f"port {text!r}: a serial port takes no options; its driver sets the line")
     options: dict[str, str] = {}
-    place, _, query = rest.partition("?") if scheme == "replay" else (rest, "", "")
+    place, _, query = rest.partition("?") if scheme in _OPTIONS else (rest, "", "")
     for pair in query.split("&") if query else ():
         key, equals, value = pair.partition("=")
-        if key not in REPLAY_OPTIONS or not equals:
-            raise ConfigError(f"port {text!r}: {pair!r} is none of {', '.join(REPLAY_OPTIONS)} with =value")
+        if key not in _OPTIONS[scheme] or not equals:
+            more = "; its driver sets the line" if scheme == "serial" else ""
+            ways = ", ".join(_OPTIONS[scheme])
+            raise ConfigError(f"port {text!r}: {pair!r} is none of {ways} with =value{more}")
         options[key] = value
     if not place:
         raise ConfigError(f"port {text!r} names no place after {scheme!r}:")
@@ -87,6 +103,8 @@ def parse_port(text: str) -> PortUrl:
     if scheme == "replay":
         replay_options(url)
     else:
+        if scheme == "serial":
+            serial_options(url)
         _CHECKS[scheme](text, place)
     return url
 
@@ -126,6 +144,16 @@ def replay_options(url: PortUrl) -> ReplayOptions:
         rate=_number(given, "rate", 10.0),
         fps=_number(given, "fps", 5.0),
     )
+
+
+def serial_options(url: PortUrl) -> SerialOptions:
+    """Read a serial port's options. Raises ConfigError for a value that is none."""
+    rs485, echo = url.options.get("rs485", ""), url.options.get("echo", "0")
+    if rs485 not in {"", "rts", "rts-low"}:
+        raise ConfigError(f"serial option rs485={rs485}: write rts, or rts-low")
+    if echo not in {"0", "1"}:
+        raise ConfigError(f"serial option echo={echo}: write 0 or 1")
+    return SerialOptions(rs485, echo == "1")
 
 
 def _number(given: Mapping[str, str], key: str, default: float) -> float:

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
-from gateway.driver import Driver
+from gateway.driver import Driver, Encoded
 from gateway.errors import BadFrame, ConfigError, PortGone
 from gateway.media import Image, Picture, VideoDriver
 from gateway.ports.cameras import DEV, find_camera
@@ -85,7 +85,7 @@ class V4l2Port:
             self._wake.clear()
             await self._wake.wait()
 
-    async def send(self, driver: Driver, what: bytes | bool) -> None:
+    async def send(self, driver: Driver, what: Encoded) -> None:
         """A camera takes nothing: raises PortGone."""
         raise PortGone(f"{self._place} is a camera; it takes no bytes")
 

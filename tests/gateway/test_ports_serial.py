@@ -247,7 +247,7 @@ async def test_bytes_that_were_half_taken_are_finished_when_the_device_reads_on(
 
 @in_loop
 async def test_a_slow_consumer_makes_the_kernel_wait_and_loses_nothing(plug: Plug, monkeypatch) -> None:
-    monkeypatch.setattr("gateway.ports.serial.CHUNKS_MAX", 2)
+    monkeypatch.setattr("gateway.ports.serial.READY_MAX", 2)
     port = port_on(plug)
     await port.open()
     reads = asyncio.Semaphore(0)
