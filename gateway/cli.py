@@ -26,6 +26,7 @@ OWN: Final[Mapping[str, str]] = {
     "check": "gateway.commands.check:Check",
     "schema": "gateway.commands.schema:Schema",
     "run": "gateway.commands.run:Run",
+    "reload": "gateway.commands.reload:Reload",
     "doctor": "gateway.commands.doctor:Doctor",
     "drivers": "gateway.commands.drivers:Drivers",
     "new-driver": "gateway.commands.new_driver:NewDriver",

@@ -33,11 +33,11 @@ from gateway.records import Item, pack_anchor
 from gateway.sdnotify import notify, watchdog_every_s
 from gateway.spool import Kept, Spool
 from gateway.tables import keep_table
+from gateway.takeover import TakeOver
 from gateway.uplink import Uplink
 
 _LOOK_EVERY_S: Final = 10.0  # at the clock; everything else wakes core by itself
 _DRAIN_S: Final = 2.0
-_OLD_WORKERS_S: Final = 15.0  # to hand over what they hold, when their port has another plan
 _CLOCK_STEP_NS: Final = (
     500_000_000  # a wall clock that moved more than this against the monotonic one has stepped
 )
@@ -54,7 +54,6 @@ class Core:
         self.new_plan = asyncio.Event()  # set when another plan is in the place of this one
         self._anchored: ClockState | None = None
         self._died: asyncio.Future[str] = self._loop.create_future()
-        self._tasks: set[asyncio.Future[None]] = set()  # so that they are not collected while they run
         self._spool = Spool(plan.state / "spool", plan.spool, plan.table_id(), clock, self._on_kept_in_thread)
         self._own = OwnRecords(self._spool)
         tables = keep_table(plan.state / "tables", plan.table())
@@ -65,6 +64,8 @@ class Core:
         self._downlink = Downlink(plan, site, clock, deeds)
         self._link = LinkServer(plan.state / "run" / "core.sock", self._on_put, self._spool.kept_of)
         self._link.on_status = self.status
+        self._take_over = TakeOver(plan, site, self._link, self.new_plan.set)
+        self._link.on_reload = self._take_over.asked
         self._link.admits = partial(_goes_by, {port.number: port.fingerprint() for port in plan.ports})
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -169,28 +170,18 @@ class Core:
 
     def _take_over_in_thread(self, plan: Plan) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: the next core says it was interrupted
-            self._loop.call_soon_threadsafe(
-                lambda: self._tasks.add(asyncio.ensure_future(self._take_over(plan)))
-            )
+            self._loop.call_soon_threadsafe(self._begin, plan)
 
-    async def _take_over(self, plan: Plan) -> None:
-        """Put a new plan in the place of this one; end when no worker of a changed port is left.
-
-        What such a worker holds is numbered by the old plan and must be kept under it. One of the new plan is
-        let in by the next core.
-        """
+    def _begin(self, plan: Plan) -> None:
+        """A hub's owner has another plan take the place of this one."""
         try:
-            plan.save(self._plan.state / "plan.json")  # the supervisors watch it
+            if self._take_over.begin(plan):
+                return
+            text = "another new plan is just being put in place; the order is not done"
         except OSError as error:
-            say(
-                _log, logging.ERROR, f"the new plan cannot be written ({error.strerror}); the old one goes on"
-            )
-            self._downlink.not_taken_over()
-            return
-        changed = {port.number for port in self._plan.ports if port not in plan.ports}
-        await self._link.gone("worker", changed, _OLD_WORKERS_S)
-        say(_log, logging.INFO, "a new plan is in place; core starts anew", changed_ports=sorted(changed))
-        self.new_plan.set()
+            text = f"the new plan cannot be written ({error.strerror}); the old one goes on"
+        say(_log, logging.ERROR, text)
+        self._downlink.not_taken_over()
 
     def _watch_clock(self) -> None:
         """Put an anchor into the state lane when the wall clock became known, better, or stepped."""

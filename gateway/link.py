@@ -9,11 +9,13 @@ Messages are msgpack arrays, one a packet:
     worker -> core   ["H", version, who, number, incarnation, fingerprint of its port's plan or b""]
                      ["P", lane, first_n, [[t_ns, record], ...]]   records first_n, first_n + 1, ...
                      ["S"]                                         status, please (any local tool)
+                     ["R", site, base, plan]                       run by this plan (gateway.takeover), packed
     core -> worker   ["W", {lane: n}]                              kept so far of this incarnation
                      ["K", lane, n]                                kept up to n
                      ["F", lane, n]                                full: hold back that lane, from n on
                      ["G", lane, n]                                go on with that lane, from n on
                      ["S", {...}]                                  core's numbers
+                     ["R", state, text, [port, ...]]               what became of it; ports with a worker
 """
 
 import asyncio
@@ -228,14 +230,34 @@ class LinkClient:
 
 def ask_status(path: Path, timeout_s: float = 2.0) -> dict[str, Any]:
     """Core's numbers, asked over the link. Raises ConfigError if no core answers."""
+    status, *_ = _ask(path, ["S"], timeout_s)
+    if not isinstance(status, dict):
+        raise ConfigError(f"what answers at {path} is no core")
+    return status
+
+
+def ask_reload(
+    path: Path, site: Path, base: bytes, plan: bytes, timeout_s: float = 5.0
+) -> tuple[str, str, frozenset[int]]:
+    """Ask core to run by a plan: a state and a text of `gateway.takeover`, and the ports with a worker.
+
+    Raises ConfigError if no core answers, or the plan is too long to be sent.
+    """
+    if len(plan) > PACKET_MAX - 1024:
+        raise ConfigError("the plan is too long to be handed over; start the gateway anew")
+    state, text, ports = _ask(path, ["R", str(site), base, plan], timeout_s)
+    return state, text, frozenset(ports)
+
+
+def _ask(path: Path, request: list[Any], timeout_s: float) -> list[Any]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
         sock.settimeout(timeout_s)
         try:
             sock.connect(socket_path(path))
-            sock.send(msgpack.packb(["S"]))
-            letter, status = msgpack.unpackb(sock.recv(PACKET_MAX), strict_map_key=False)
+            sock.send(msgpack.packb(request))
+            letter, *answer = msgpack.unpackb(sock.recv(PACKET_MAX), strict_map_key=False)
         except (OSError, ValueError) as error:
             raise ConfigError(f"no core answers at {path}; is `gateway run` running?") from error
-    if letter != "S" or not isinstance(status, dict):
+    if letter != request[0]:
         raise ConfigError(f"what answers at {path} is no core")
-    return status
+    return list(answer)

@@ -92,7 +92,7 @@ class Peer:
 
     def _take(self, packet: bytes) -> None:
         try:
-            letter, *fields = msgpack.unpackb(packet, max_array_len=1024, max_bin_len=RECORD_MAX)
+            letter, *fields = msgpack.unpackb(packet, max_array_len=1024)
             if letter == "H":
                 if self.incarnation:
                     raise WireError("link_malformed", "a second hello")
@@ -108,6 +108,10 @@ class Peer:
                 return
             if letter == "S":
                 self._tell(["S", self._server.on_status()])
+                return
+            if letter == "R" and not self.incarnation:
+                state, text = self._server.on_reload(*fields)
+                self._tell(["R", state, text, self._server.workers()])
                 return
             lane, first_n, run = fields
             items = [(_number(t_ns, _TIME_MAX), _record(packed)) for t_ns, packed in run]
@@ -152,8 +156,8 @@ def _number(value: Any, end: int = _NUMBER_MAX) -> int:
 
 def _record(packed: Any) -> bytes:
     """Checks that it is one flat msgpack array: what is in a batch must not spoil the others in it."""
-    if type(packed) is not bytes:
-        raise WireError("link_malformed", "a record is not bytes")
+    if type(packed) is not bytes or len(packed) > RECORD_MAX:
+        raise WireError("link_malformed", "a record is not bytes, or too long")
     fields = msgpack.unpackb(packed, **RECORD_LIMITS)
     if type(fields) is not list or any(isinstance(field, list | dict) for field in fields):
         raise WireError("link_malformed", "a record is not a flat array")
@@ -173,6 +177,7 @@ class LinkServer:
         self.on_put = on_put
         self.kept_of = kept_of
         self.on_status: Callable[[], dict[str, Any]] = dict
+        self.on_reload: Callable[[str, bytes, bytes], tuple[str, str]] = lambda *_: ("refused", "")
         self.admits: Callable[[int, bytes], bool] = lambda number, fingerprint: True  # asked at each Hello
         self._refused: set[tuple[str, int]] = set()  # said once
         self.counters: Counter[str] = Counter()
@@ -194,6 +199,10 @@ class LinkServer:
     def _listen(self) -> None:
         if self._listener.fileno() >= 0:
             asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept)
+
+    def workers(self) -> list[int]:
+        """The ports whose workers were let in."""
+        return sorted(peer.number for peer in self.by_incarnation.values() if peer.who == "worker")
 
     async def gone(self, who: str, numbers: Container[int], within_s: float) -> None:
         """Wait until none of these peers is connected, but no longer than so many seconds."""

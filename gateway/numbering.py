@@ -32,3 +32,12 @@ def numbered(names: Iterable[str], before: Mapping[str, int], first: int, end: i
     again = (number for number in range(first, end) if number in old - kept)
     free = chain(fresh, again, count(end))
     return {name: numbers[name] if name in numbers else next(free) for name in names}
+
+
+def keeps_numbers(old: Plan, new: Plan) -> bool:
+    """Whether all that both plans have goes by the same numbers in both."""
+    ports = {port.url: port.number for port in old.ports}
+    sensors = {sensor.name: sensor.number for sensor in old.sensors}
+    return all(ports.get(port.url, port.number) == port.number for port in new.ports) and all(
+        sensors.get(sensor.name, sensor.number) == sensor.number for sensor in new.sensors
+    )

@@ -35,3 +35,17 @@ def hold_units(state: Path, units: Iterable[str]) -> None:
         os.ftruncate(held, 0)
         os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
         os.set_inheritable(held, True)  # Popen closes it in children; exec must not
+
+
+def is_held(state: Path, unit: str) -> bool:
+    """Whether a process runs that unit. Raises OSError if the file cannot be opened, but for its absence."""
+    try:
+        file = (state / "run" / f"{unit}.lock").open("rb")
+    except FileNotFoundError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
