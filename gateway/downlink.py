@@ -9,6 +9,7 @@ next one ends what was begun:
     ping, throttle: after that                  done: that one write is the deed; a throttle holds again
     reload: before the new plan was in place    interrupted; the old plan goes on
     reload: after that                          done: it runs by the new plan, as the plan's hash shows
+    lamp, flash, auto: before the lamp answered interrupted
     before the result was on the disk           the same result again; the hub knows it by its id
 
 All that waits for a disk or a child runs in a thread, which is there from the first order on. So is
@@ -25,13 +26,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from gateway import lamporders
 from gateway.clock import Clock, ClockSource
 from gateway.disk import Disk
 from gateway.errors import ConfigError, WireError
 from gateway.keys import enrolment_path, read_enrolment
 from gateway.ledger import Entry, Ledger, Phase, ThrottleUntil
 from gateway.log import Condition, say
-from gateway.order import LIFE_MAX_S, Order, signed, unpack_order
+from gateway.order import LAMP_ORDERS, LIFE_MAX_S, Order, signed, unpack_order
 from gateway.plan import Plan, parse_plan
 from gateway.pluginchild import run_child
 from gateway.reading import BoxCommand, Outcome
@@ -200,6 +202,8 @@ class Downlink:
             return Outcome.TOO_LONG_LIVED
         if self._book.is_full(now_s or 0):
             return Outcome.TOO_MANY
+        if (outcome := lamporders.misfit(self._plan, order)) is not None:
+            return outcome
         return Outcome.NO_SITE if order.command is BoxCommand.RELOAD and self._site is None else None
 
     def _now_s(self) -> int | None:
@@ -208,7 +212,7 @@ class Downlink:
 
     def _carry_out(self, order: Order) -> None:
         entry = Entry(order.id, order.not_after_s, order.command)
-        if order.command is not BoxCommand.RELOAD:
+        if order.command in {BoxCommand.PING, BoxCommand.THROTTLE}:
             entry = replace(entry, phase=Phase.FINISHED, outcome=Outcome.DONE)
         throttle = self._throttle(order) if order.command is BoxCommand.THROTTLE else None
         say(_log, logging.INFO, f"the hub's owner has this box {order.name}", order=order.id.hex())
@@ -222,6 +226,8 @@ class Downlink:
             self._hold(throttle)
         if order.command is BoxCommand.RELOAD:
             self._reload(entry)
+        elif order.command in LAMP_ORDERS:
+            self._finish(entry, lamporders.carry_out(self._plan, order))
         else:
             self._answer(order.id, order.command, Outcome.DONE)
 

@@ -20,6 +20,7 @@ import msgpack
 
 from gateway.errors import WireError
 from gateway.keys import BOX_NAME
+from gateway.lampcommands import FLASH_MAX_S, FOR_MAX_S, PERIOD_MAX_S, RAMP_MAX_S
 from gateway.reading import NAME, BoxCommand
 from gateway.wire import COMMAND_MAX
 
@@ -30,13 +31,20 @@ _PREFIX: Final = b"pole-gateway order 1\0"
 _TIME_MAX: Final = 2**40
 _NUMBER_MAX: Final = 2**53
 
+# Of which lamp: a sensor's number in that measure table. A hub's wish of a lamp always has an end.
+_LAMP: Final = {"table": (0, 2**48 - 1), "sensor": (1, 65_535)}
+
 # What each command takes, all of it required, with bounds.
 ARGUMENTS: Final[Mapping[BoxCommand, Mapping[str, tuple[int, int]]]] = {
     BoxCommand.PING: {},
     # Below 100 bytes/s a single frame takes most of a minute; 0 s ends a throttle at once.
     BoxCommand.THROTTLE: {"bytes_per_s": (100, 100_000_000), "for_s": (0, LIFE_MAX_S)},
     BoxCommand.RELOAD: {},
+    BoxCommand.LAMP: {**_LAMP, "level": (0, 100), "ramp_s": (0, RAMP_MAX_S), "for_s": (1, FOR_MAX_S)},
+    BoxCommand.FLASH: {**_LAMP, "period_s": (2, PERIOD_MAX_S), "for_s": (1, FLASH_MAX_S)},
+    BoxCommand.AUTO: _LAMP,
 }
+LAMP_ORDERS: Final = (BoxCommand.LAMP, BoxCommand.FLASH, BoxCommand.AUTO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,11 @@ class Order:
 def new_order(box: str, name: str, arguments: Mapping[str, int], life_s: float) -> Order:
     """An order with a fresh id that expires so many seconds from now."""
     return Order(box, secrets.token_bytes(ID_SIZE), int(time.time() + life_s), name, dict(arguments))
+
+
+def table_number(table_id: bytes) -> int:
+    """A measure table's id as the whole number that an order can hold: its first 6 bytes, big-endian."""
+    return int.from_bytes(table_id[:6], "big")
 
 
 def pack_order(order: Order) -> bytes:

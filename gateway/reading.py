@@ -179,6 +179,9 @@ class BoxCommand(IntEnum):
     PING = 1
     THROTTLE = 2
     RELOAD = 3
+    LAMP = 4
+    FLASH = 5
+    AUTO = 6
 
 
 class Outcome(IntEnum):
@@ -198,6 +201,7 @@ class Outcome(IntEnum):
     SITE_WRONG = 11  # the site file has errors, or names another box: the old plan goes on
     NO_SITE = 12  # this core was started from a plan alone
     NOT_PINNED = 13  # the box was enrolled before hubs signed commands
+    OTHER_TABLE = 14  # the box's sensors are others than when it was signed, so its number may mean another
 
 
 Record = Reading | Event | Health | Result

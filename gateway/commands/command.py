@@ -1,20 +1,14 @@
 """`gateway command`: have a sensor's device do something, through the worker that holds its port."""
 
 import argparse
-import socket
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
 
-import msgpack
-
+from gateway.askworker import ask
 from gateway.commands.sitefile import add_site, state_of
-from gateway.errors import ConfigError, PortGone
+from gateway.errors import ConfigError
 from gateway.plan import Plan, PortPlan, SensorPlan, load_plan
 from gateway.plugins import nearest, unknown
-
-_ANSWER_MAX: Final = 4096  # bytes
-_TIMEOUT_S: Final = 10.0
 
 
 class SendCommand:
@@ -57,29 +51,6 @@ def numbers(words: Iterable[str]) -> dict[str, float]:
         if not equals or not key:
             raise ConfigError(f"{word!r} is no KEY=NUMBER; write it like level=0.5")
     return found
-
-
-def ask(path: Path, request: list[Any], sensor: str) -> tuple[bool, str]:
-    """Send a request to a worker's command socket; whether it was done, and its text. Raises PortGone."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as worker:
-            worker.settimeout(_TIMEOUT_S)
-            worker.connect(str(path))
-            worker.send(msgpack.packb(request))
-            answer = worker.recv(_ANSWER_MAX)
-    except (FileNotFoundError, ConnectionRefusedError):
-        raise PortGone(
-            f"nothing serves {sensor!r} at the moment ({path}); is `gateway run` running?"
-        ) from None
-    except TimeoutError:
-        raise PortGone(f"{sensor!r} did not answer within {_TIMEOUT_S:.0f} s; its port may be gone") from None
-    except OSError as error:
-        raise PortGone(f"{sensor!r} cannot be asked at {path}: {error.strerror or error}") from None
-    try:
-        done, text = msgpack.unpackb(answer)
-    except (ValueError, TypeError):
-        raise PortGone(f"the worker of {sensor!r} stopped while it was asked; see its log") from None
-    return bool(done), str(text)
 
 
 def _find(plan: Plan, name: str) -> tuple[PortPlan, SensorPlan]:

@@ -3,13 +3,15 @@
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.errors import ConfigError
-from gateway.order import ARGUMENTS, LIFE_MAX_S, new_order
+from gateway.hub.lampwords import lamp_numbers
+from gateway.order import ARGUMENTS, LAMP_ORDERS, LIFE_MAX_S, new_order
 from gateway.plugins import unknown
 from gateway.reading import BoxCommand, Outcome
 from gateway.stage import seconds
@@ -44,6 +46,7 @@ _TEXTS: Final = {
     Outcome.NOT_NOTED: "the box's disk cannot be written",
     Outcome.SITE_WRONG: "the site file has errors, the old plan goes on; `gateway check` there shows them",
     Outcome.NO_SITE: "the box's core was started without a site file",
+    Outcome.OTHER_TABLE: "the box has other sensors than when this was given; give it again",
     Outcome.NOT_PINNED: "the box was enrolled by older software; enrol it anew: gateway hub token --box NAME",
 }
 
@@ -58,6 +61,8 @@ class OrderCommands:
         """Add them to `gateway hub`."""
         text = "have a box do something: " + ", ".join(_NAMES)
         give = command("command", self.command, text, "box", "command")
+        lamp = 'lamp, flash, auto: which lamp, and how: street-lamp level=40 ramp="5 s" for="10 min"'
+        give.add_argument("words", metavar="WORD", nargs="*", help=lamp)
         give.add_argument("--bytes-per-s", type=int, metavar="N", help="throttle: of telemetry and bulk")
         give.add_argument("--for", dest="for_s", metavar="TIME", help='throttle: like "10 min"; 0 s ends one')
         give.add_argument(
@@ -75,11 +80,20 @@ class OrderCommands:
             raise ConfigError(unknown("command", arguments.command, _NAMES))
         given = {"bytes_per_s": arguments.bytes_per_s, "for_s": _whole_seconds(arguments.for_s, "--for")}
         numbers = {name: number for name, number in given.items() if number is not None}
-        _check_options(arguments.command, numbers)
+        command = BoxCommand[arguments.command.upper()]
+        words: list[str] = []
+        if command in LAMP_ORDERS:
+            words = _lamp_words(arguments)
+        else:
+            _check_options(arguments.command, numbers, arguments.words)
         life_s = _whole_seconds(arguments.expires, "--expires") or 0
         if not 1 <= life_s <= LIFE_MAX_S:
             raise ConfigError(f"--expires must lie in 1 s..{LIFE_MAX_S // 3600} h")
         folder = self._open(arguments)
+        if command in LAMP_ORDERS:
+            if arguments.bytes_per_s is not None:
+                raise ConfigError(f"{arguments.command} takes no --bytes-per-s")
+            numbers = lamp_numbers(folder.journal, arguments.box, command, words, given["for_s"])
         with closing(_orders(folder)) as orders:
             order = new_order(arguments.box, arguments.command, numbers, life_s)
             entry = orders.give(order, bytes.fromhex(folder.keys().sign_secret))
@@ -113,8 +127,10 @@ def _orders(folder: "HubFolder") -> "Orders":
     return Orders(folder.registry, folder.index)
 
 
-def _check_options(command: str, numbers: Mapping[str, int]) -> None:
+def _check_options(command: str, numbers: Mapping[str, int], words: Sequence[str]) -> None:
     """Refuse what the box would refuse, in the words that were typed."""
+    if words:
+        raise ConfigError(f"{command} takes no {words[0]!r}")
     wanted = ARGUMENTS[BoxCommand[command.upper()]]
     if missing := [_OPTIONS[name] for name in wanted if name not in numbers]:
         raise ConfigError(f"{command} needs {' and '.join(missing)}")
@@ -125,6 +141,16 @@ def _check_options(command: str, numbers: Mapping[str, int]) -> None:
         if not least <= number <= most:
             between = f"0 s..{most // 3600} h" if name == "for_s" else f"{least}..{most}"
             raise ConfigError(f"{_OPTIONS[name]} must lie in {between}, not {number}")
+
+
+def _lamp_words(arguments: argparse.Namespace) -> list[str]:
+    """The lamp's name and KEY=VALUE words. The hub's folder, the last argument, is the one that is neither."""
+    tail = [*([str(arguments.folder)] if arguments.folder else []), *arguments.words]
+    others = [word for word in tail[1:] if "=" not in word]
+    if len(others) > 1:
+        raise ConfigError(f"{arguments.command} takes no {others[0]!r}; write KEY=VALUE, like level=40")
+    arguments.folder = Path(others[0]) if others else None
+    return [word for word in tail if word not in others]
 
 
 def _whole_seconds(text: str | None, option: str) -> int | None:
