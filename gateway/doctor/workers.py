@@ -50,7 +50,7 @@ def _floods(port: PortPlan, told: dict[str, Any]) -> Iterator[Finding]:
     drivers = {sensor.name: sensor.driver for sensor in port.sensors}
     for sensor, count in told["counts"].get(HealthCode.SUPPRESSED.name, {}).items():
         text = (
-            f"sensor {sensor}: driver {drivers.get(sensor, '?')!r} gave readings faster than {RATE} a second; "
+            f"sensor {sensor}: driver {drivers.get(sensor, '?')!r} gave more than {RATE} readings a second; "
             f"{count} were left out since {_clock(told['since'])}"
         )
         mend = f"see what {sensor} is connected to; a device that babbles is broken, or has another protocol"
