@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
+from gateway.badges import tier_of
 from gateway.compile import answer_alone
 from gateway.errors import ConfigError, GatewayError
 from gateway.pluginchild import run_child
@@ -18,7 +19,7 @@ from gateway.plugins import DRIVERS, Plugin, found
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """Every installed driver by name: distribution, kind, measures, commands, settings; or its `error`."""
+    """Every installed driver by name: distribution, tier, kind, measures, commands, settings; or its `error`."""
     plugins = list(found(DRIVERS).values())
     return _described(plugins) if plugins else []
 
@@ -43,7 +44,12 @@ def _described(plugins: list[Plugin]) -> list[dict[str, Any]]:
 
 
 def _row(plugin: Plugin) -> dict[str, Any]:
-    return {"name": plugin.name, "distribution": plugin.distribution, "version": plugin.version}
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "tier": tier_of(plugin),
+    }
 
 
 def describe(plugin: Plugin) -> dict[str, Any]:

@@ -65,14 +65,14 @@ class Box:
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._ended: int | None = None  # the supervisor's exit status
 
-    def start(self, sensors: str) -> None:
+    def start(self, sensors: str, amend: Callable[[Plan], Plan] = lambda plan: plan) -> None:
         """Compile a site file of these `[sensor.NAME]` tables and run its workers.
 
-        Raises ConfigError if it is wrong.
+        `amend` may change the plan before it is carried out. Raises ConfigError if the site file is wrong.
         """
         site = self.folder / "site.toml"
         site.write_text(f'box = "bench"\nstate = "{self.folder}/state"\n\n{sensors}', encoding="utf-8")
-        self.plan = compiled(site)
+        self.plan = amend(compiled(site))
         self._table = self.plan.table()
         (self.plan.state / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
         self.plan.save(self.plan.state / "plan.json")

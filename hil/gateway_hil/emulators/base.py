@@ -41,6 +41,7 @@ class SerialEmulator(Truthful, FaultVerbs):
         self.every_s = every_s if every_s is not None else self.default_every_s
         self.chance = random.Random(seed)
         self.lost = 0  # bytes that nobody read
+        self.rounds = 0  # packets and answers on their way to somebody who listened
         self.wire: Wire = PtyWire(wire) if wire is None or isinstance(wire, Path) else wire
         self.wire.join(self.label)
         self._lock = threading.RLock()  # guards all below, and the wire
@@ -50,6 +51,7 @@ class SerialEmulator(Truthful, FaultVerbs):
         self._stalled = False
         self._dropped_share = 0.0
         self._wrong_baud: int | None = None
+        self._to_cut = 0
         self._stopping = False
         self._next_s = self._next_byte_s = 0.0
         self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
@@ -102,6 +104,11 @@ class SerialEmulator(Truthful, FaultVerbs):
         """Talk and listen at another speed than the box; None ends it."""
         with self._lock:
             self._wrong_baud = baud or None
+
+    def truncate(self, count: int = 1) -> None:
+        """Send only the first half of the next `count` packets or answers."""
+        with self._lock:
+            self._to_cut = count
 
     def unplug(self) -> None:
         """Take the device away: whoever has the port open sees a hang-up."""
@@ -168,13 +175,15 @@ class SerialEmulator(Truthful, FaultVerbs):
         plugged = self.wire.fd >= 0
         if has_reader or (plugged and self.wire.look_s is None):
             chunk = self._heard_of(self.wire.read())
-            if chunk and not self._stalled:
-                self._waiting += self._sent_of(self.heard(chunk))
+            if chunk and not self._stalled and (answer := self.heard(chunk)):
+                self._waiting += self._sent_of(answer)
+                self.rounds += 1
         now_s = time.monotonic()
         if self.every_s is not None and plugged and now_s >= self._next_s:
             self._next_s = max(self._next_s + self.every_s, now_s)
             packet = self._sent_of(self.packet())
             if not self._stalled:
+                self.rounds += has_reader
                 self._waiting += packet[: max(0, _WAITING_MAX - len(self._waiting))]
         if not has_reader:
             self.lost += len(self._waiting)
@@ -196,6 +205,9 @@ class SerialEmulator(Truthful, FaultVerbs):
 
     def _sent_of(self, octets: bytes) -> bytes:
         """What the box gets of what the device sends."""
+        if self._to_cut:
+            self._to_cut -= 1
+            octets = octets[: len(octets) // 2]
         return self._thinned(
             octets if self._wrong_baud is None else misheard(octets, self._wrong_baud, self.baud)
         )
