@@ -59,7 +59,7 @@ class Polled(Beacon):
 
 class Lamp(BleDriver):
     write: ClassVar[str] = LED
-    accepts = (Command("light", ()),)
+    accepts = (Command("light"),)
     settings: Address
 
     def encode(self, command: str, arguments: object) -> bytes:
