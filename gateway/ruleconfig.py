@@ -118,8 +118,11 @@ class _Rules:
 
     def said_circle(self, names: Sequence[str]) -> str:
         """What to say of rules that set each other off."""
-        round_ = " sets off ".join([*names, names[0]])
-        return f"these rules could go round for ever: {round_}; take one of them out, or watch another sensor"
+        mend = "watch a sensor that it does not change, or take it out"
+        if len(names) == 1:
+            return f"rule {names[0]!r} could set itself off for ever; {mend}"
+        round_ = ", then ".join([*names, names[0]])
+        return f"these rules could set each other off for ever: {round_}; {mend}"
 
     def _trigger(self, entry: Mapping[str, Any], path: Path) -> dict[str, Any] | None:
         note, place = self._findings, (*path, "when")
