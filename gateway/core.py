@@ -5,6 +5,8 @@ nothing that a sensor does can take the spool or the uplink down. Told to take t
 (`gateway.downlink`), which it cannot without SITE, it starts again in its own place, as the same process.
 """
 
+import gateway.lean  # noqa: F401  # isort: skip  # before asyncio
+
 import asyncio
 import contextlib
 import logging

@@ -5,6 +5,8 @@ pydantic, so nothing that a sensor does can take it down. SIGHUP starts parked w
 puts a new plan in the place of the old one, workers of ports that are as before go on.
 """
 
+import gateway.lean  # noqa: F401  # isort: skip  # before asyncio
+
 import asyncio
 import logging
 import signal
