@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.capture import CaptureWriter, Received, Recorded, Sent
-from gateway.driver import Advertisement, Edge, Notification
+from gateway.driver import Advertisement, Answer, Edge, Notification
 
 KEPT: Final = 8
 
@@ -24,7 +24,9 @@ class BadFrames:
 
     def keep(self, t_ns: int, frame: Any) -> None:
         """Keep a frame, if it is of a kind that a capture can hold."""
-        what = Received(frame) if isinstance(frame, bytes) else frame
+        if isinstance(frame, Answer):
+            frame = frame.frame
+        what = Received(frame) if isinstance(frame, bytes) and frame else frame
         if isinstance(what, Received | Sent | Advertisement | Notification | Edge):
             self._last.append((t_ns, what))
             self._unwritten = True

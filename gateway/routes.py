@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from gateway.driver import Answer
 from gateway.sensor import Sensor
 
 
@@ -19,6 +20,8 @@ class Routes:
     def of(self, frame: Any) -> Sequence[Sensor]:
         """The sensors that get this frame."""
         if self._by_key is None:
+            if isinstance(frame, Answer):
+                return [sensor for sensor in self._all if sensor.driver is frame.driver]
             return self._all
         key = frame.address.upper() if self._kind == "ble" else frame.line
         if key not in self._by_key:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.driver import Driver
+from gateway.driver import Answer, Driver
 from gateway.errors import BundleError, ConfigError
 from gateway.log import say
 from gateway.plan import SensorPlan, StagePlan
@@ -58,7 +58,12 @@ class Sensor:
         """
         if any(stage.takes == type(frame).__name__ for stage in self._stages):
             yield from self._through_stages(frame)
-        values = self.driver.decode(frame)
+        if isinstance(frame, Answer):
+            if frame.error is not None:
+                raise frame.error
+            values = frame.values
+        else:
+            values = self.driver.decode(frame)
         if values is not None:
             yield from self.measured(t_ns, values)
 

@@ -5,6 +5,8 @@ ever; a frame that makes no sense is counted; a bug in a driver kills this proce
 Exit status: 0 after SIGTERM, 2 for a plan that does not fit, 1 for a bug.
 """
 
+import gateway.lean  # noqa: F401  # isort: skip  # before asyncio
+
 import asyncio
 import contextlib
 import logging
@@ -18,16 +20,19 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from gateway.absence import Absence
 from gateway.badframes import BadFrames
 from gateway.clock import SystemClock
 from gateway.commandsocket import CommandSocket
+from gateway.driver import Answer
 from gateway.driverbug import blame, bugs_in
-from gateway.errors import BadFrame, ConfigError, PortGone
+from gateway.errors import BadFrame, ConfigError, NoAnswer, PortGone
 from gateway.flood import Flood
 from gateway.guard import lay_guard, watched_loop
 from gateway.lastwords import crash_path, die_of, leave_words
 from gateway.link import LinkClient
 from gateway.log import Condition, say, start_logging
+from gateway.misheard import Misheard, misheard_path
 from gateway.plan import Plan, PortPlan, SensorPlan, load_plan
 from gateway.ports import FramedPort, Port, open_port
 from gateway.ports.away import Away
@@ -87,12 +92,14 @@ class Worker:
         self._retry_s = RETRY_S[0]
         self._deaf_since_ns = self._progress.before_ns
         self._heard_ns = self._progress.before_ns or 0
-        self._away: dict[str, int] = {}  # devices of a shared bus that went away: since when
+        self._absence = Absence(self._routes, self._put, self._telling, self.counters)
+        self._misheard = Misheard(misheard_path(run, port.number), port.url, self._sensors, self._put)
         self._next_sample: int | None = None
         self._in_hand: tuple[int, Any] | None = None
         self._dropped_told = 0
         if isinstance(self._port, FramedPort):
             self._port.on_bad = self._telling.due.set
+            self._port.on_misheard = self._misheard.begins
 
     async def run(self, stop: asyncio.Event, heartbeat_fd: int | None) -> None:
         """Serve the port until `stop` is set; then hand over what is left, for two seconds at most."""
@@ -153,58 +160,63 @@ class Worker:
         self._opened_ns = time.monotonic_ns()
         for lamp in self._lamps:
             lamp.opened()
+        if isinstance(self._port, FramedPort):
+            self._misheard.is_unsure = True
+            await self._port.serve(self._take_one)
+            return
         async with aclosing(self._port.frames()) as frames:
             async for t_ns, frame in frames:
-                self._in_hand = (t_ns, frame)
-                self._take(t_ns, frame)
-                self._in_hand = None
+                self._take_one(t_ns, frame)
                 if self._port.patient and self._link.held > PATIENT_HELD:
                     while not await self._link.flush(FLUSH_S):
                         continue  # core is away; a recording can wait
 
+    def _take_one(self, t_ns: int, frame: Any) -> None:
+        self._in_hand = (t_ns, frame)
+        self._take(t_ns, frame)
+        self._in_hand = None
+
     def _take(self, t_ns: int, frame: Any) -> None:
         """One frame: to its sensors, and what they make of it to core."""
         self.counters["frames"] += 1
+        if isinstance(frame, Answer) and isinstance(frame.error, NoAnswer):
+            self._absence.no_answer(t_ns, frame)
+            return
         self._well()
         self._tell_deaf(t_ns, frame)
         if isinstance(frame, Away):
-            self._device_gone(t_ns, frame)
+            self._absence.gone(t_ns, frame)
             return
-        if self._away:
-            self._device_back(t_ns, frame)
+        self._absence.heard(t_ns, frame)
         for sensor in self._routes.of(frame):
-            was_off = sensor.model_off
-            if lost := getattr(frame, "lost", 0):  # an edge says how many are missing before it
-                self._telling.count(HealthCode.LOST_FRAMES, sensor.name, lost)
-            try:
-                for record in sensor.take(t_ns, frame):
-                    self._put(record, sensor)
-            except BadFrame as error:
-                self.counters["bad_frames"] += 1
-                self._bad.keep(t_ns, frame)
-                self._telling.count(HealthCode.BAD_FRAMES, sensor.name)
-                _log.debug("%s: bad frame: %s", sensor.name, error)
-            except Exception as error:
-                blame(error, sensor.plan, f"frame {self.counters['frames']}")
-                raise
-            if sensor.plausible is not None and (count := sensor.plausible.take_count()):
-                self._telling.count(HealthCode.IMPLAUSIBLE, sensor.name, count)
-            if sensor.model_off and not was_off:
-                self._put_health(sensor, HealthCode.MODEL_OFF)
+            self._take_for(sensor, t_ns, frame)
         self._heard_ns = max(self._heard_ns, end_ns(t_ns, frame))
         self._mark_progress()
 
-    def _device_gone(self, t_ns: int, frame: Away) -> None:
-        self.counters["devices_gone"] += 1
-        self._away.setdefault(frame.address, t_ns)
-        for sensor in self._routes.of(frame):
-            self._put_health(sensor, HealthCode.PORT_GONE)
-
-    def _device_back(self, t_ns: int, frame: Any) -> None:
-        since_ns = self._away.pop(getattr(frame, "address", ""), None)
-        if since_ns is not None:
-            for sensor in self._routes.of(frame):
-                self._put(Health(t_ns, sensor.name, HealthCode.DEAF, since_ns), sensor)
+    def _take_for(self, sensor: Sensor, t_ns: int, frame: Any) -> None:
+        """What one sensor makes of a frame. A bug in its driver is blamed on it, and raised."""
+        was_off = sensor.model_off
+        if lost := getattr(frame, "lost", 0):  # an edge says how many are missing before it
+            self._telling.count(HealthCode.LOST_FRAMES, sensor.name, lost)
+        try:
+            for record in sensor.take(t_ns, frame):
+                self._put(record, sensor)
+        except BadFrame as error:
+            self.counters["bad_frames"] += 1
+            self._bad.keep(t_ns, frame)
+            self._telling.count(HealthCode.BAD_FRAMES, sensor.name)
+            _log.debug("%s: bad frame: %s", sensor.name, error)
+        except Exception as error:
+            blame(error, sensor.plan, f"frame {self.counters['frames']}")
+            raise
+        else:
+            if self._misheard.is_unsure and isinstance(self._port, FramedPort):
+                self._port.makes_sense()
+                self._misheard.heals(t_ns)
+        if sensor.plausible is not None and (count := sensor.plausible.take_count()):
+            self._telling.count(HealthCode.IMPLAUSIBLE, sensor.name, count)
+        if sensor.model_off and not was_off:
+            self._put_health(sensor, HealthCode.MODEL_OFF)
 
     def _tell_deaf(self, t_ns: int, frame: Any) -> None:
         """Before the first frame after a time without: from when to when nothing was heard."""

@@ -1,4 +1,4 @@
-"""What is wrong with this box's drivers: what killed a worker, and which sensor talks too fast."""
+"""What is wrong with drivers here: what killed a worker, who talks too fast, and who is not understood."""
 
 import time
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from typing import Any, Final
 from gateway.doctor.finding import Finding
 from gateway.flood import RATE
 from gateway.lastwords import read_last
+from gateway.misheard import misheard_path, read_misheard
 from gateway.plan import Plan, PortPlan
 from gateway.reading import HealthCode
 from gateway.telling import KEPT_EVERY_NS, read_told, told_path
@@ -24,6 +25,10 @@ def workers(plan: Plan, now_s: float | None = None) -> Iterator[Finding]:
         told = read_told(told_path(plan.state / "run", port.number))
         if told and now_s - told["when"] < 2 * KEPT_EVERY_NS / 1e9:
             yield from _floods(port, told)
+        if text := read_misheard(misheard_path(plan.state / "run", port.number)):
+            names = ", ".join(sensor.name for sensor in port.sensors)
+            mend = "set the device's line to that, or the sensor's setting to the device's; or swap two wires"
+            yield Finding(f"port {port.number}", "wrong", f"sensor {names}: {text}", mend)
 
 
 def _death(port: PortPlan, last: dict[str, Any], now_s: float) -> Finding:
