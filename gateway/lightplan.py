@@ -3,6 +3,7 @@
 A plan keeps it as a dictionary, and only the worker of a lamp makes these of it.
 """
 
+import json
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -61,8 +62,9 @@ class LightingPlan:
     proof: ProofPlan | None = None
 
     def plain(self) -> dict[str, Any]:
-        """As a plan keeps it."""
-        return asdict(self)
+        """As a plan keeps it: just as it comes back from JSON, so that a plan equals itself read back."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
 
 def lighting_of(plain: dict[str, Any]) -> LightingPlan:

@@ -144,7 +144,7 @@ def _check_options(command: str, numbers: Mapping[str, int], words: Sequence[str
 
 
 def _lamp_words(arguments: argparse.Namespace) -> list[str]:
-    """The lamp's name and KEY=VALUE words. The hub's folder, the last argument, is the one that is neither."""
+    """The lamp and KEY=VALUE words. The hub's folder, the last argument, is the one that is neither."""
     tail = [*([str(arguments.folder)] if arguments.folder else []), *arguments.words]
     others = [word for word in tail[1:] if "=" not in word]
     if len(others) > 1:
