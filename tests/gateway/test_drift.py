@@ -1,4 +1,4 @@
-"""Drift against a reference and a floor: found within days; no weather of a year is one; restarts are survived."""
+"""Drift against a reference and a floor: found within days, survives restarts, and no weather is one."""
 
 import json
 import math
