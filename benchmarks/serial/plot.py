@@ -22,7 +22,14 @@ def draw(lives: list[Fate], cpu: dict[str, dict[str, list[float]]], folder: Path
         "A loose plug is no end, and a line costs little more than reading it",
         "The same bytes at the same pseudo-terminal, decoded by the same driver; measured in one run.",
     )
-    figure.subplots_adjust(left=0.2, right=0.97, top=0.74, bottom=0.06, wspace=0.75)
+    figure.text(
+        0.02,
+        0.02,
+        "Libraries are used as their documentation shows; trying again after an error is their user's.",
+        fontsize=8,
+        color=plotting.FAINT,
+    )
+    figure.subplots_adjust(left=0.24, right=0.96, top=0.74, bottom=0.1, wspace=0.95)
     return plotting.save(figure, folder, "serial")
 
 
