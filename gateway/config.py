@@ -17,6 +17,7 @@ from gateway import toml_keys
 from gateway.driver import Driver
 from gateway.errors import ConfigError, GatewayError
 from gateway.findings import Findings, SiteErrors
+from gateway.lightconfig import read_lighting
 from gateway.link import socket_path
 from gateway.measureconfig import KEYS as MEASURE_KEYS
 from gateway.measureconfig import MeasureConfig
@@ -31,7 +32,7 @@ from gateway.stagelist import StageList
 from gateway.validate import Checked, check_settings
 from gateway.wire import TABLE_MAX
 
-TOP_KEYS: Final = ("box", "state", "spool", "sensor", "rule")
+TOP_KEYS: Final = ("box", "state", "spool", "sensor", "rule", "position", "lighting")
 SENSOR_KEYS: Final = ("driver", "port", "stages", *MEASURE_KEYS)
 SENSORS_END: Final = 65536  # numbers on the wire are below it
 PORTS_MAX: Final = 255  # a port's number is one byte on the link; 255 is the supervisor
@@ -82,6 +83,7 @@ class _Site:
         self._ports: dict[str, _Port] = {}
         self._references: dict[str, str] = {}  # sensor's name -> name of the sensor it is held against
         self._accepts: dict[str, tuple[Command, ...]] = {}  # by the sensor's name
+        self._lamps: dict[str, str] = {}  # sort of each sensor that is one
 
     def plan(self, table: Mapping[str, Any]) -> Plan:
         """The plan of the whole file, as far as it is right."""
@@ -112,6 +114,7 @@ class _Site:
             for p in in_order
         )
         ports = self._measures.with_references(ports, self._references)
+        ports = read_lighting(table, note, ports, self._lamps)
         ports = read_rules(table.get("rule", {}), note, ports, self._accepts)
         plan = Plan(box or "", state, ports, spool)
         if len(json.dumps(plan.table()).encode()) > TABLE_MAX:
@@ -166,6 +169,8 @@ class _Site:
         if keys.reference:
             self._references[name] = keys.reference
         self._accepts[name] = driver.commands()
+        if driver.lamp:
+            self._lamps[name] = driver.lamp
         commands = tuple(command.name for command in self._accepts[name])
         port.sensors.append(
             SensorPlan(

@@ -1,10 +1,12 @@
 """`gateway check`: is the site file right? Nothing is opened and nothing is kept."""
 
 import argparse
+import time
 
 from gateway.commands.sitefile import add_site
 from gateway.commands.wording import listed
 from gateway.compile import compiled
+from gateway.lightwords import lighting_lines
 from gateway.plan import Plan
 from gateway.rulewords import rule_lines
 
@@ -42,6 +44,7 @@ def _lines(plan: Plan) -> list[str]:
             lines.append(f"    sensor {sensor.number}: {sensor.name} ({sensor.driver}): {listed(gives)}")
             if sensor.commands:
                 lines.append(f"      commands: {', '.join(sensor.commands)}")
+    lines += [f"  {line}" for line in lighting_lines(plan, time.time())]
     lines += [f"  {line}" for line in rule_lines(plan)]
     if not plan.ports:
         lines.append("  no sensors yet: `gateway scan` proposes lines for what is plugged in")
