@@ -10,6 +10,7 @@ from gateway.badges import NONE, Badge, cases_hash, keep, own_file, shipped_file
 from gateway.catalogue import catalogue
 from gateway.commands.wording import listed
 from gateway.errors import ConfigError
+from gateway.pluginchild import run_child
 from gateway.plugins import DRIVERS, KIT, Plugin, find
 
 _TIERS: Final = ("bronze", "silver", "gold")
@@ -24,8 +25,15 @@ class Drivers:
     help = "list installed drivers: what they read, in which units; --check NAME tests one"
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """[--json] [--check NAME ... [--tier] [--bench] [--cases] [--ship]]."""
+        """[--json] [--markdown NAME ...] [--check NAME ... [--tier] [--bench] [--cases] [--ship]]."""
         parser.add_argument("--json", action="store_true", help="one object a line")
+        parser.add_argument(
+            "--markdown",
+            metavar="NAME",
+            nargs="+",
+            default=[],
+            help="tables of these drivers' measures, settings and commands, for a README",
+        )
         parser.add_argument(
             "--check",
             metavar="NAME",
@@ -35,6 +43,13 @@ class Drivers:
         )
         parser.add_argument(
             "--tier", choices=_TIERS, default="silver", help="how far to go (default: silver, about 30 s)"
+        )
+        parser.add_argument(
+            "--rule",
+            metavar="RULE",
+            action="append",
+            default=[],
+            help="only this one; the badge stays as it is",
         )
         parser.add_argument("--bench", choices=_BENCHES, default="", help="where gold climbs")
         parser.add_argument(
@@ -52,6 +67,10 @@ class Drivers:
         if arguments.check:
             statuses = [_checked(find(DRIVERS, name, "driver"), arguments) for name in arguments.check]
             return max(statuses)
+        if arguments.markdown:
+            module = "gateway.commands.driver_tables"
+            print(run_child(module, *arguments.markdown, doing="describing drivers").decode(), end="")
+            return 0
         rows = catalogue()
         for row in rows:
             print(json.dumps(row) if arguments.json else _text(row))
@@ -72,7 +91,11 @@ def _checked(plugin: Plugin, arguments: argparse.Namespace) -> int:
         print(f"{plugin}", flush=True)
     source, cases = source_hash(plugin), cases_hash(plugin)
     check = _kit()
-    tier = check(plugin.name, arguments.tier, told, bench=arguments.bench, cases=arguments.cases)
+    tier = check(
+        plugin.name, arguments.tier, told, bench=arguments.bench, cases=arguments.cases, only=arguments.rule
+    )
+    if arguments.rule:
+        return 1 if failed else 0
     badge = Badge(tier, source, cases, failed[0] if failed else "")
     for file in (own_file(), *([shipped_file(plugin)] if arguments.ship else [])):
         try:

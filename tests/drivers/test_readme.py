@@ -1,75 +1,75 @@
-"""drivers/README.md is true: its files are written down as they stand there, and its commands run."""
+"""drivers/README.md is true: from new-driver on, its commands run as they stand and print what it says."""
 
-import json
-import os
 import re
-import shlex
-import subprocess
-import sys
-import tomllib
-from importlib.util import module_from_spec, spec_from_file_location
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from case_runner import in_steps, run
+from environment import Environment
 
-DRIVERS = Path(__file__).resolve().parents[2] / "drivers"
-FENCE = re.compile(r"^```(\w+) ?([\w.]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-BLOCKS = FENCE.findall((DRIVERS / "README.md").read_text("utf-8"))
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "drivers/README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w+) ?([\w.]*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 FILES = {name: text for _, name, text in BLOCKS if name}
-CONSOLE = [text for kind, _, text in BLOCKS if kind == "console"]
+PLACES = {
+    "wv7.py": "src/wv7.py",
+    "wv7_emulator.py": "src/wv7_emulator.py",
+    "capture.txt": "tests/drivers/wv7/data-sheet/capture.txt",
+    "site.toml": "site.toml",
+}
+NEW = '$ gateway new-driver "Aeolus WV-7" --name wv7 --package'
+CHECK = "$ gateway drivers --check wv7"
+ON_A_BOX = """
+import sys
+from pathlib import Path
+from gateway_hil.box import Box
+from wv7_emulator import Wv7
+
+with Wv7(every_s=0.2) as vane, Box(Path(sys.argv[1])) as box:
+    box.start(f'[sensor.wind]\\ndriver = "wv7"\\nport = "{vane.port}"\\n')
+    print(box.first_reading("wind", 20).values)
+"""
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The newcomer's folder, with what `pip install -e .` would have added so that it is found."""
-    for name, text in FILES.items():
-        (tmp_path / name).write_text(text, "utf-8")
-    project = tomllib.loads(FILES["pyproject.toml"])["project"]
-    metadata = tmp_path / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
-    lines = [
-        line
-        for group, points in project["entry-points"].items()
-        for line in (f"[{group}]", *(f"{name} = {place}" for name, place in points.items()))
-    ]
-    (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    return tmp_path
+def commands(block: str) -> Iterator[tuple[str, str]]:
+    """Each command of a console block, without its prompt, with the output that is shown of it."""
+    for part in ("\n" + block).split("\n$ ")[1:]:
+        command, _, shown = part.partition("\n")
+        yield command, shown.removesuffix("\n")
 
 
-def load(path: Path, name: str):
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)()
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The newcomer's environment: pole-gateway is in it, and pytest."""
+    return Environment(tmp_path_factory.mktemp("env"))
 
 
-def agrees(driver, folder: Path) -> None:
-    expected = json.loads((folder / "expected.json").read_text("utf-8"))
-    steps = {measure.name: measure.resolution for measure in driver.emits}
-    readings, bad, skipped = run(driver, folder / "capture.txt")
-    assert [[at, in_steps(values, steps)] for at, values in readings] == [
-        [at, in_steps(values, steps)] for at, values in expected["readings"]
-    ]
-    assert (bad, skipped) == (expected.get("bad", 0), 0)
+@pytest.fixture(scope="module")
+def project(own: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project after the whole tutorial but the check; every command was run as it stands."""
+    folder = tmp_path_factory.mktemp("wv7")
+    for kind, name, text in BLOCKS:
+        if name:
+            assert (folder / PLACES[name]).exists() or name == "site.toml", (
+                "new-driver writes what is changed"
+            )
+            (folder / PLACES[name]).write_text(text, "utf-8")
+        for command, shown in commands(text) if kind == "console" else ():
+            if command.startswith("cd "):
+                folder = folder / command.removeprefix("cd ")
+            elif f"$ {command}" != CHECK:
+                printed = own.good(command, folder).rstrip("\n")
+                assert not shown or printed == shown, command
+    return folder
 
 
 def test_the_readme_has_everything_a_newcomer_needs() -> None:
-    assert FILES.keys() == {"wv7.py", "pyproject.toml", "capture.txt", "site.toml", "expected.json"}
-    assert len(CONSOLE) == 2
-
-
-def test_the_readmes_driver_decodes_its_capture(folder: Path) -> None:
-    agrees(load(folder / "wv7.py", "Wv7"), folder)
-
-
-def test_the_templates_driver_decodes_its_capture() -> None:
-    agrees(load(DRIVERS / "template" / "driver.py", "NewSensor"), DRIVERS / "template")
+    assert FILES.keys() == PLACES.keys()
+    console = [text for kind, _, text in BLOCKS if kind == "console"]
+    assert console[0].splitlines()[0] == NEW
+    assert console[-1].splitlines() == [CHECK]
+    assert len(console) == 5
 
 
 def test_the_readmes_driver_is_short() -> None:
@@ -77,20 +77,43 @@ def test_the_readmes_driver_is_short() -> None:
     assert sum(bool(line.strip()) for line in body.splitlines()) <= 25
 
 
+def test_every_module_and_page_it_names_is_there() -> None:
+    drivers = ROOT / "drivers/gateway_drivers"
+    named = set(re.findall(r"`(\w+\.py)`", README.partition("# What else")[2]))
+    assert len(named) >= 8
+    assert [name for name in named if not (drivers / name).exists()] == []
+    pages = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert [page for page in pages if not (ROOT / "drivers" / page).exists()] == []
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("block", CONSOLE, ids=lambda block: block.partition("\n")[0])
-def test_the_readmes_commands_print_what_it_says(folder: Path, block: str) -> None:
-    command, _, expected = block.partition("\n")
-    prompt, program, *arguments = shlex.split(command)
-    assert (prompt, program) == ("$", "gateway")
-    done = subprocess.run(
-        [sys.executable, "-c", "import sys; from gateway.cli import main; sys.exit(main())", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert not expected or done.stdout == expected
+def test_the_tutorials_commands_print_what_it_says(project: Path) -> None:
+    assert (project / "tests/drivers/wv7/data-sheet/expected.json").exists()
+
+
+@pytest.mark.slow
+def test_the_tutorials_driver_passes_the_tests_that_came_with_it(own: Environment, project: Path) -> None:
+    assert "1 passed" in own.good("python -m pytest -v -p no:cacheprovider tests -k capture", project)
+
+
+@pytest.mark.slow
+def test_the_first_reading_of_a_real_box_soon_after_new_driver(tmp_path: Path, record_property) -> None:
+    own = Environment(tmp_path / "env")
+    (tmp_path / "box").mkdir()
+    began = time.monotonic()
+    own.good(NEW.removeprefix("$ "), tmp_path)
+    project = tmp_path / "gateway-wv7"
+    for name in ("wv7.py", "wv7_emulator.py"):
+        (project / PLACES[name]).write_text(FILES[name], "utf-8")
+    (project / "on_a_box.py").write_text(ON_A_BOX)
+    assert own.good(f"python on_a_box.py {tmp_path}/box", project) == "{'wind_from': 214, 'wind': 3.5}\n"
+    took_s = time.monotonic() - began
+    record_property("note", f"new-driver to the first reading: {took_s:.1f} s")
+    print(f"new-driver to the first reading: {took_s:.1f} s")
+    assert took_s < 30
+
+
+@pytest.mark.slow
+def test_the_tutorials_driver_is_silver(own: Environment, project: Path) -> None:
+    said = own.good(CHECK.removeprefix("$ "), project, within_s=110)
+    assert said.splitlines()[-1] == "wv7: silver", said

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,12 +27,9 @@ def folder(tmp_path: Path) -> Path:
     """An integrator's folder, with what `pip install -e .` would have added so that the driver is found."""
     for name, text in ({"wv7.py": DRIVER["wv7.py"]} | FILES).items():
         (tmp_path / name).write_text(text, "utf-8")
-    project = tomllib.loads(DRIVER["pyproject.toml"])["project"]
-    metadata = tmp_path / f"acme_wv7-{project['version']}.dist-info"
+    metadata = tmp_path / "gateway_wv7-0.1.0.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: gateway-wv7\nVersion: 0.1.0\n")
     (metadata / "entry_points.txt").write_text("[gateway.drivers]\nwv7 = wv7:Wv7\n")
     return tmp_path
 

@@ -16,4 +16,4 @@ class NewSensor(ModbusDriver):
         Register("temperature", 0x0000, "i16", kind="input", scale=0.1),
         Register("humidity", 0x0001, "u16", kind="input", scale=0.1),
     )
-    emits = (Measure("temperature", "Cel"), Measure("humidity", "%", 0.1))
+    emits = (Measure("temperature", "Cel", 0.1), Measure("humidity", "%", 0.1))

@@ -11,7 +11,7 @@ class NewSensor(SerialDriver):
 
     line = "9600 8n1"
     framing = Lines()
-    emits = (Measure("temperature", "Cel"),)
+    emits = (Measure("temperature", "Cel", 0.1),)
 
     def decode(self, frame: bytes) -> Values | None:
         """The values of one line like `T=21.5`; None for a line that says nothing."""
