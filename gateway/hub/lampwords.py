@@ -30,7 +30,7 @@ def lamp_numbers(
     table_id, table = current_table(journal, box)
     lamps = {sensor["name"]: sensor for sensor in table["sensors"] if "auto" in sensor["commands"]}
     if words[0] not in lamps:
-        raise ConfigError(unknown(f"lamp at {box}", words[0], lamps))
+        raise ConfigError(unknown("lamp", words[0], lamps))
     bounds = ARGUMENTS[command]
     given = _DEFAULTS | ({} if for_s is None else {"for_s": for_s})
     given |= dict(_number(word, name, bounds) for word in words[1:])
