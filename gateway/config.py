@@ -14,10 +14,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gateway import toml_keys
-from gateway.driver import Driver
+from gateway.driver import Driver, SerialDriver
 from gateway.errors import ConfigError, GatewayError
 from gateway.findings import Findings, SiteErrors
 from gateway.lightconfig import read_lighting
+from gateway.lineconfig import LineSharing
 from gateway.link import socket_path
 from gateway.measureconfig import KEYS as MEASURE_KEYS
 from gateway.measureconfig import MeasureConfig
@@ -81,6 +82,7 @@ class _Site:
         self._stages = StageList(found(STAGES), findings)
         self._measures = MeasureConfig(findings)
         self._ports: dict[str, _Port] = {}
+        self._lines = LineSharing()
         self._references: dict[str, str] = {}  # sensor's name -> name of the sensor it is held against
         self._accepts: dict[str, tuple[Command, ...]] = {}  # by the sensor's name
         self._lamps: dict[str, str] = {}  # sort of each sensor that is one
@@ -163,7 +165,7 @@ class _Site:
         except GatewayError as error:
             note.at_value((*path, "driver"), str(error))
             return
-        if port is None or checked is None:
+        if port is None or checked is None or not self._fits_line(port.url, name, plugin, driver, checked):
             return
         keys = self._measures.read(entry, path, measures)
         if keys.reference:
@@ -221,13 +223,6 @@ class _Site:
         # All audio drivers on one sound card must ask for the same stream.
         shape = tuple(getattr(driver, name, None) for name in ("rate_hz", "channels", "block_ms"))
         port = self._ports.setdefault(url, _Port(url, driver.kind, shape))
-        if port.users and port.kind == "serial":
-            other = port.users[0]
-            self._findings.at_value(
-                path,
-                f"a port of a serial device has one sensor, and {other!r} hangs on {text}; name another port",
-            )
-            return None
         if (port.kind, port.shape) != (driver.kind, shape):
             other = port.users[0]
             self._findings.at_value(
@@ -236,6 +231,19 @@ class _Site:
             return None
         port.users.append(sensor)
         return port
+
+    def _fits_line(
+        self, url: str, sensor: str, plugin: Plugin, driver: type[Driver], checked: Checked
+    ) -> bool:
+        """Whether a serial sensor fits those that are on its line already; an error if not."""
+        if issubclass(driver, SerialDriver):
+            try:
+                with asking(plugin):
+                    self._lines.join(url, sensor, driver(checked.settings))
+            except GatewayError as error:
+                self._findings.at_value(("sensor", sensor, "port"), str(error))
+                return False
+        return True
 
     def _port_url(self, sensor: str, text: str, kind: str | None) -> str | None:
         """The URL as it goes into the plan (files made absolute), or None and an error."""
