@@ -22,6 +22,10 @@ class DoorContact(LineEmulator):
         """The line shows the door as it is."""
         self.drive("DOOR", self.is_open)
 
+    def act(self) -> None:
+        """Somebody goes through the door, or leaves it open."""
+        self._move(not self.is_open)
+
     def open(self) -> None:
         """Open the door."""
         self._move(True)

@@ -1,6 +1,6 @@
 """A PIR motion sensor as the AM312: its output is high while it sees motion, and 2.5 s longer."""
 
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from gateway_hil.emulators.lines import LineEmulator
 from gateway_hil.emulators.truth import Shown
@@ -23,6 +23,15 @@ class Pir(LineEmulator):
 
     def rest(self) -> None:
         """Nobody there, unless `sees` was set."""
+        self.drive("PIR", self.sees)
+
+    def settings(self) -> dict[str, Any]:
+        """The line; what it shows is told at once."""
+        return {**super().settings(), "hold_ms": 0}
+
+    def act(self) -> None:
+        """Motion begins, or ends."""
+        self.sees = not self.sees and not self._stalled
         self.drive("PIR", self.sees)
 
     def motion(self, seconds: float) -> None:

@@ -63,6 +63,10 @@ class RelayCoil(LineEmulator):
             self.by_hand(not self.is_on)
         return self.look_s
 
+    def act(self) -> None:
+        """Somebody pushes the armature; the coil pulls it back."""
+        self.by_hand(not self.is_on)
+
     def by_hand(self, on: bool) -> None:
         """Move the contact. Stall it first, or the coil moves it back."""
         with self._lock:

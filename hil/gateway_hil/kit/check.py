@@ -12,48 +12,74 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 from gateway.errors import ConfigError, GatewayError
-from gateway.plugins import DRIVERS, find
+from gateway.plugins import DRIVERS, find, unknown
 from gateway.process import child_environment
+from gateway_hil.kit.child import Job, outcome
+from gateway_hil.kit.climbing import climbed
 from gateway_hil.kit.rules import Tier
+from gateway_hil.kit.table import CLIMBS, RULES
 
 SILENT_S: Final = 90.0  # the longest that a rule may take, on a busy machine
 _LONG: Final = 1 << 16
 Told = Callable[[dict[str, Any]], None]
 
 
-def check(name: str, tier: str, told: Told, *, bench: str = "", cases: Path | None = None) -> str:
+def check(
+    name: str,
+    tier: str,
+    told: Told,
+    *,
+    bench: str = "",
+    cases: Path | None = None,
+    only: Sequence[str] = (),
+) -> str:
     """Ask the rules up to `tier`; the tier that was reached, or "none".
 
     A tier is reached if none of its rules failed and at least one was asked; the next is asked only then.
-    Raises ConfigError if there is no such driver, or it cannot be loaded.
+    With `only` no other rules are asked. Raises ConfigError if there is no such rule or driver, or it cannot
+    be loaded.
     """
     find(DRIVERS, name, "driver")
     reached = "none"
-    for each in Tier:
-        outcomes = _asked(name, each, told, cases)
-        if each is Tier.GOLD and not _failed(outcomes):
+    for each in _tiers(tier, only):
+        outcomes = _asked(Job(name, each.value, only, cases=str(cases.resolve()) if cases else ""), told)
+        if each is Tier.GOLD and not _failed(outcomes) and (not only or CLIMBS.name in only):
             outcomes.append(_climbed(name, bench))
             told(outcomes[-1])
-        if _failed(outcomes) or not any(out["outcome"] == "passed" for out in outcomes):
-            break
-        if each is Tier.GOLD and outcomes[-1]["outcome"] != "passed":
+        if not only and not _holds(each, outcomes):
             break
         reached = each.value
-        if each.value == tier:
-            break
     return reached
+
+
+def _tiers(highest: str, only: Sequence[str]) -> list[Tier]:
+    """The tiers up to the highest; or those of the rules that are named."""
+    rules = {rule.name: rule.tier for rule in (*RULES, CLIMBS)}
+    for name in only:
+        if name not in rules:
+            raise ConfigError(unknown("rule", name, rules))
+    tiers = list(Tier)
+    named = {rules[name] for name in only}
+    return [tier for tier in tiers if tier in named] if only else tiers[: tiers.index(Tier(highest)) + 1]
+
+
+def _holds(tier: Tier, outcomes: list[dict[str, Any]]) -> bool:
+    """No rule of the tier failed, and some passed; for gold the last one, too."""
+    passed = [out["outcome"] == "passed" for out in outcomes]
+    return not _failed(outcomes) and any(passed) and (tier is not Tier.GOLD or passed[-1])
 
 
 def _failed(outcomes: list[dict[str, Any]]) -> bool:
     return any(out["outcome"] == "failed" for out in outcomes)
 
 
-def _asked(name: str, tier: Tier, told: Told, cases: Path | None) -> list[dict[str, Any]]:
+def _asked(job: Job, told: Told) -> list[dict[str, Any]]:
     """One tier's rules. What kills or hangs the child is the failure of the rule that was asked just then."""
     outcomes: list[dict[str, Any]] = []
     while True:
@@ -67,29 +93,28 @@ def _asked(name: str, tier: Tier, told: Told, cases: Path | None) -> list[dict[s
             outcomes.append(line)
             told(line)
 
-        ended = _child(name, tier, [out["rule"] for out in outcomes], cases, heard)
+        ended = _child(replace(job, done=[out["rule"] for out in outcomes]), heard)
         if not ended:
             return outcomes
         if not begun:
-            raise ConfigError(f"checking {name!r}: {ended}")
+            raise ConfigError(f"checking {job.driver!r}: {ended}")
         for rule in begun:
             outcomes.append(
-                {"tier": tier.value, "rule": rule, "outcome": "failed", "text": ended, "seconds": 0.0}
+                {"tier": job.tier, "rule": rule, "outcome": "failed", "text": ended, "seconds": 0.0}
             )
             told(outcomes[-1])
 
 
-def _child(name: str, tier: Tier, done: list[str], cases: Path | None, heard: Told) -> str:
+def _child(job: Job, heard: Told) -> str:
     """Run the child to its end; why it did not come to a good one, or nothing."""
-    command = [sys.executable, "-P", "-m", "gateway_hil.kit.child", name, tier.value, *done]
-    environment = child_environment() | ({"GATEWAY_KIT_CASES": str(cases.resolve())} if cases else {})
+    command = [sys.executable, "-P", "-m", "gateway_hil.kit.child", json.dumps(asdict(job))]
     with tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=environment,
+            env=child_environment(),
             start_new_session=True,  # so that it goes with all that it started
         )
         assert child.stdout is not None
@@ -138,10 +163,6 @@ def _lines(descriptor: int, heard: Told) -> bool:
 
 def _climbed(name: str, bench: str) -> dict[str, Any]:
     """The driver's tests of the ladder, on one bench."""
-    from gateway_hil.kit.child import outcome
-    from gateway_hil.kit.climbing import climbed
-    from gateway_hil.kit.table import CLIMBS
-
     begin_s = time.monotonic()
     note, error = "", None
     try:

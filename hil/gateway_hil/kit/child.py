@@ -1,7 +1,6 @@
-"""The kit's own process, where a driver's code runs: `python -m gateway_hil.kit.child NAME TIER [RULE ...]`.
+"""The kit's own process, where a driver's code runs: `python -m gateway_hil.kit.child JOB`, JSON of a `Job`.
 
-Prints a JSON object a line: {"begins": RULE} before a rule that runs in here, and what came of each. The
-rules that are named are left out: they were asked before, and one of them ended this process.
+Prints a JSON object a line: {"begins": [RULE, ...]} before rules are asked, and what came of each.
 """
 
 import json
@@ -10,12 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from gateway.compile import answer_alone
 from gateway.errors import GatewayError
-from gateway_hil.kit.rules import Ask, Failure, NotAsked, OnBox, Rule, Tier
+from gateway_hil.kit.rules import Ask, Failure, Hang, NotAsked, OnBox, Rule
 from gateway_hil.kit.stand import Stand
 from gateway_hil.kit.subject import Subject
 from gateway_hil.kit.table import RULES
@@ -36,16 +36,30 @@ def outcome(rule: Rule, note: str, error: Exception | None, seconds: float) -> d
     }
 
 
-class Asking:
-    """Asks one driver the rules of one tier."""
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to ask: the rules of a tier, or only those of `only`; never again those of `done`.
 
-    def __init__(self, name: str, tier: Tier, done: Sequence[str], out: TextIO) -> None:
+    `cases` is the folder of the cases; empty: where the project has them.
+    """
+
+    driver: str
+    tier: str
+    only: Sequence[str] = ()
+    done: Sequence[str] = ()
+    cases: str = ""
+
+
+class Asking:
+    """Does a job, writing to `out`."""
+
+    def __init__(self, job: Job, out: TextIO) -> None:
         self._out = out
-        self._subject = Subject(name, _cases())
+        self._subject = Subject(job.driver, Path(job.cases) if job.cases else None)
         asks: list[tuple[Rule, Ask]] = [
             (rule, rule.asks[self._subject.kind.kind])
             for rule in RULES
-            if rule.tier == tier and rule.name not in done
+            if rule.tier == job.tier and rule.name not in job.done and (not job.only or rule.name in job.only)
         ]
         self._on_box = [(rule, how) for rule, how in asks if isinstance(how, OnBox)]
         self._others = [(rule, how) for rule, how in asks if not isinstance(how, OnBox)]
@@ -63,15 +77,17 @@ class Asking:
                 note = how(self._subject)
             except GatewayError as found:
                 error = found
+            except Hang as hang:
+                error = Failure(str(hang))
             self._told(rule, note, error, time.monotonic() - begin_s)
         if self._on_box:
             self._say({"begins": [rule.name for rule, _ in self._on_box]})
             with tempfile.TemporaryDirectory(prefix="gateway-kit-") as folder:
                 try:
                     Stand(self._subject, self._on_box, Path(folder)).run(self._told)
-                except Failure as error:  # before any worker was started
+                except (Failure, Hang) as error:  # before any worker was started
                     for rule, _ in self._on_box:
-                        self._told(rule, "", error, 0.0)
+                        self._told(rule, "", Failure(str(error)), 0.0)
 
     def _told(self, rule: Rule, note: str, error: Exception | None, seconds: float) -> None:
         self._say(outcome(rule, note, error, seconds))
@@ -81,18 +97,12 @@ class Asking:
         self._out.flush()
 
 
-def _cases() -> Path | None:
-    """Where the cases are, if the one who asked named a folder."""
-    named = os.environ.get("GATEWAY_KIT_CASES")
-    return Path(named) if named else None
-
-
 def main(arguments: list[str]) -> int:
     """The child. A ConfigError is one line on stderr."""
-    name, tier, *done = arguments
+    job = Job(**json.loads(arguments[0]))
     with answer_alone() as out:
         try:
-            Asking(name, Tier(tier), done, out).run()
+            Asking(job, out).run()
         except GatewayError as error:
             sys.stderr.write(f"{error}\n")
             return os.EX_DATAERR

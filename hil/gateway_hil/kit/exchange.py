@@ -21,7 +21,7 @@ from gateway.driver import (
     Values,
 )
 from gateway.driverbug import what_and_where
-from gateway_hil.kit.rules import Failure, NotAsked
+from gateway_hil.kit.rules import Failure, Hang, NotAsked
 from gateway_hil.kit.subject import Case, Subject
 
 SPIN_S: Final = 2.0  # longer over one frame, and the driver hangs
@@ -63,12 +63,15 @@ class Exchange:
 
     def round(self) -> list[Values]:
         """One packet, or one question and its answer: the readings that come of it."""
+        found = []
         if self.driver.polls():
             talk = guarded(self.driver.poll, "poll()")
             values = self._talked(talk) if talk is not None else None
-            return [] if values is None else [values]
+            found = [] if values is None else [values]
+            if not self.driver.pushes():
+                return found
         heard = self._device.heard(self.driver.ask) if self.driver.ask else self._device.packet()
-        return self._decoded(heard)
+        return found + self._decoded(heard)
 
     def _decoded(self, octets: bytes) -> list[Values]:
         found = []
@@ -210,7 +213,7 @@ def decoded(driver: Driver, frame: Any) -> Values | None:
 
 
 def guarded(call: Callable[[], Any], what: str) -> Any:
-    """Call a driver's code: what else than BadFrame leaves it, or that it does not return, is a Failure."""
+    """Call a driver's code: what leaves it, other than BadFrame, is a Failure; not to return a Hang."""
     try:
         with _limited(what):
             return call()
@@ -230,9 +233,7 @@ def _limited(what: str) -> Iterator[None]:
 
     def spun(number: int, frame: FrameType | None) -> None:
         del number, frame
-        raise Failure(
-            f"{what} did not return within {SPIN_S:g} s: it hangs, or computes too long for a frame"
-        )
+        raise Hang(f"{what} did not return within {SPIN_S:g} s: it hangs, or computes too long for a frame")
 
     before = signal.signal(signal.SIGALRM, spun)
     signal.setitimer(signal.ITIMER_REAL, SPIN_S)

@@ -1,9 +1,11 @@
 """Silver, without a port: a driver that was reset is as good as new, and it does not grow with the years."""
 
 import gc
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from itertools import count, cycle, islice, pairwise
+from pathlib import Path
 from typing import Any, Final
 
 from gateway.driver import BadFrame, Driver, SerialDriver, Values
@@ -82,7 +84,7 @@ def grows(subject: Subject) -> str:
             sizes.append(tracemalloc.get_traced_memory()[0])
         slopes = [(after - before) * 1000 / STRETCH for before, after in pairwise(sizes)]
         slope = min(slopes)  # what grew in one stretch only was a cache, not a leak
-        where = _where()
+        where = _where(subject)
     finally:
         tracemalloc.stop()
     if slope > GROWTH_MAX:
@@ -93,10 +95,13 @@ def grows(subject: Subject) -> str:
     return f"{slope:+.0f} B per 1,000 frames"
 
 
-def _where() -> str:
-    """The line that holds most of what was allocated, outside the kit."""
-    ours = tracemalloc.Filter(False, "*gateway_hil*")
-    top = tracemalloc.take_snapshot().filter_traces((ours,)).statistics("lineno")
+def _where(subject: Subject) -> str:
+    """The line of the driver's package that holds most of what was allocated; of anybody's if none does."""
+    folder = Path(sys.modules[subject.kind.__module__].__file__ or "").parent
+    snapshot = tracemalloc.take_snapshot()
+    own = snapshot.filter_traces((tracemalloc.Filter(True, f"{folder}/*"),)).statistics("lineno")
+    others = snapshot.filter_traces((tracemalloc.Filter(False, "*gateway_hil*"),)).statistics("lineno")
+    top = own or others
     return f"{top[0].traceback[0].filename}:{top[0].traceback[0].lineno}" if top else "its extension module"
 
 

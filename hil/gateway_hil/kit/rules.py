@@ -26,6 +26,10 @@ class Failure(GatewayError):
     """A rule does not hold. The text is the exact case, and what to do about it."""
 
 
+class Hang(BaseException):
+    """A driver does not return. Nothing may catch this and try again: each time costs seconds."""
+
+
 class NotAsked(GatewayError):
     """A rule cannot be asked of this driver. The text says why; it is listed, never counted as passed."""
 

@@ -110,6 +110,7 @@ def stall(place: Place) -> str:
 
 def unplug(place: Place) -> str:
     """Out, and in again: a reading within two seconds, and at least nine of ten packets are read."""
+    place.wait_rounds(3, 10)  # a driver may know from the first ones what the others are
     place.device.unplug()
     try:
         place.box.health(place.sensor, "port_gone", 5)

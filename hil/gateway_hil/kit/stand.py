@@ -89,7 +89,7 @@ class Place:
             if not ended:
                 os.kill(pid, signal.SIGKILL)
                 raise Failure(
-                    f"the worker did not end within {STOP_S:g} s of SIGTERM; a driver neither blocks nor catches "
+                    f"the worker did not end within {STOP_S:g} s of SIGTERM: never block, nor catch "
                     "what ends its conversation (GeneratorExit, CancelledError)"
                 )
             return time.monotonic() - begin_s
@@ -112,6 +112,10 @@ class Stand:
     def run(self, told: Told) -> None:
         """Ask them all. `told` gets each rule with its note, or what was wrong, and the seconds it took."""
         usual = readings_a_round(self._subject)  # here: it watches over the driver with a signal
+        if not usual:
+            raise Failure(
+                "rounds of its emulator, or of its best case, give no reading; nothing can be asked"
+            )
         with ExitStack() as stack:
             places: dict[str, Place] = {}
             box = stack.enter_context(Box(self._folder))

@@ -1,5 +1,6 @@
 """Whom the kit asks: a driver, the emulator of its name, and its cases."""
 
+import atexit
 import hashlib
 import json
 import sys
@@ -7,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 from gateway.badges import cases_of
@@ -60,7 +62,6 @@ class Subject:
             cases_of(self.plugin) if cases is None else sorted(p.parent for p in cases.glob("*/capture.txt"))
         )
         self.cases = tuple(Case(folder) for folder in folders)
-        self._secrets = TemporaryDirectory(prefix="gateway-kit-")
 
     @cached_property
     def emulator(self) -> type[Truthful] | None:
@@ -98,13 +99,20 @@ class Subject:
                 "give a case (expected.json: settings) or the emulator (settings()) those it needs"
             ) from None
 
+    @cached_property
+    def _secrets(self) -> Path:
+        """A folder for secrets, gone with this process."""
+        folder = Path(mkdtemp(prefix="gateway-kit-"))
+        atexit.register(rmtree, folder, ignore_errors=True)
+        return folder
+
     def referred(self, settings: dict[str, Any]) -> dict[str, Any]:
         """The same settings with secrets in files, as a site file must have them."""
         changed = {}
         for name in secret_names(self.kind.settings_type()):
             value = settings.get(name)
             if value and not is_reference(value):
-                path = Path(self._secrets.name) / hashlib.sha256(str(value).encode()).hexdigest()
+                path = self._secrets / hashlib.sha256(str(value).encode()).hexdigest()
                 path.write_text(str(value), encoding="utf-8")
                 path.chmod(0o600)
                 changed[name] = f"file:{path}"
