@@ -37,6 +37,7 @@ class Sdm120(ModbusDriver):
 
     every_s = 5.0
     line = "2400 8n1"
+    gap = 10  # two requests instead of seven; what lies between reads as 0
     registers = tuple(
         Register(measure.name, address, "f32", kind="input") for address, measure in _MEASURES.items()
     )

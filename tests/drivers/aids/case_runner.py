@@ -47,7 +47,8 @@ class Talker:
     def heard(self, frame: object) -> object:
         """The values that a frame brings, to the conversation that is held or to decode."""
         if self.talk is None:
-            return self.driver.decode(frame)
+            is_others = isinstance(self.driver, SerialDriver) and self.driver.shares  # of the same line
+            return None if is_others else self.driver.decode(frame)
         talk, pushed = self.talk, self.driver.decode(frame) if self.driver.pushes() else None
         self.talk = None
         try:
