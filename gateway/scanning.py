@@ -1,26 +1,32 @@
-"""What hangs on this machine, as ports for the site file. Nothing is taken into use, no air is listened to.
+"""What hangs on this machine, as ports for the site file. Nothing is taken into use; no line and no air is
+listened to unless that is asked for (`listened`, `nearby`).
 
 Each kind is looked for with the functions that its port finds things with. What needs a package that is not
 installed, or a right that this user does not have, is said to be unseen.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.errors import ConfigError, PortGone
+from gateway.errors import ConfigError, GatewayError, PortGone
+from gateway.plugins import DRIVERS, found
 from gateway.ports.adapters import Adapter, adapters
 from gateway.ports.url import parse_port
 
 if TYPE_CHECKING:
     from gateway.ports.cameras import Camera
     from gateway.ports.gpiochip import ChipSeen
-    from gateway.ports.radio import BleAdapter
+    from gateway.ports.radio import BleAdapter, Near
     from gateway.ports.soundcards import SoundCard
 
 BLUETOOTH: Final = Path("sys/class/bluetooth")
+# Makers whose USB devices are what they seem; most adapters are anybody's.
+_USB: Final[Mapping[int, tuple[str, ...]]] = {0x1546: ("ublox", "gps-nmea")}  # u-blox
+# Services that a driver reads once it is connected (Bluetooth Assigned Numbers 3.4.2).
+_GATT: Final[Mapping[str, str]] = {"0000181a-0000-1000-8000-00805f9b34fb": "environmental-sensing"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +34,8 @@ class Proposal:
     """A port that is there. `device` is what the kernel calls it now, `text` says more for people.
 
     `asks` are settings that every driver on such a port needs, each with what it could be, as far as that is
-    known; `more` is for programs.
+    known; `drivers` those that it could be read by, one if it is known, and `settings` what they need then;
+    `more` is for programs.
     """
 
     kind: str
@@ -37,6 +44,8 @@ class Proposal:
     text: str
     asks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
+    drivers: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +59,8 @@ class Unseen:
 def scan() -> Iterator[Proposal | Unseen]:
     """Everything, kind by kind."""
     for look in _LOOKS:
-        for found in look():
-            yield _checked(found) if isinstance(found, Proposal) else found
+        for each in look():
+            yield _checked(each) if isinstance(each, Proposal) else each
 
 
 def serial() -> Iterator[Proposal | Unseen]:
@@ -113,13 +122,103 @@ def bluetooth_names(root: Path) -> list[str]:
     return sorted(folder.name for folder in folders if ":" not in folder.name)
 
 
+def listened(proposal: Proposal, seconds: float) -> Proposal | Unseen:
+    """A serial port once more, with what was heard on it and the driver that reads it."""
+    from gateway.listening import listen
+
+    try:
+        heard = listen(proposal.device, seconds)
+    except GatewayError as error:
+        return Unseen("serial", str(error))
+    if heard.driver:
+        text = f"{proposal.text}; looks like {heard.driver} at {heard.line}, {heard.frames} frames"
+        return replace(
+            proposal,
+            text=text,
+            drivers=(heard.driver,),
+            settings=dict(heard.settings),
+            asks=dict.fromkeys(heard.asks, ()),
+        )
+    if heard.count:
+        text = f"{heard.count} bytes at {heard.line} that no driver here reads; `gateway record` keeps them"
+    else:
+        text = "it says nothing; some devices speak only when asked"
+    return replace(proposal, text=f"{proposal.text}; {text}")
+
+
+def nearby(adapter: str, seconds: float) -> Iterator[Proposal | Unseen]:
+    """The devices near one Bluetooth adapter that a driver reads; of all others only their number."""
+    try:
+        import asyncio
+
+        from gateway.ports.bluez import hear_all
+
+        seen = asyncio.run(hear_all(adapter, seconds))
+    except ModuleNotFoundError as error:
+        yield Unseen("ble", f"a ble port needs the package {error.name}: pip install 'pole-gateway[ble]'")
+    except PortGone as error:
+        yield Unseen("ble", f"{adapter} heard nothing: {error}")
+    else:
+        yield from of_advertisements(adapter, seen, _services())
+
+
+def of_advertisements(
+    adapter: str, seen: Sequence["Near"], services: Mapping[str, Sequence[str]]
+) -> list[Proposal | Unseen]:
+    """Of devices that were heard: the nearest first, by the services that drivers read."""
+    found: list[Proposal | Unseen] = []
+    strangers = 0
+    for near in sorted(seen, key=lambda near: -near.rssi):
+        drivers = tuple(dict.fromkeys(name for uuid in near.services for name in services.get(uuid, ())))
+        if not drivers:
+            strangers += 1
+            continue
+        text = f"heard with {near.rssi} dBm by {adapter}"
+        settings = {"address": near.address}
+        found.append(
+            Proposal("ble", near.address, f"ble:{adapter}", text, drivers=drivers, settings=settings)
+        )
+    if strangers:
+        found.append(Unseen("ble", f"{strangers} more devices near {adapter}, which no driver here reads"))
+    return found
+
+
+def _services() -> dict[str, list[str]]:
+    """The drivers of each BLE service: of its data in advertisements, or of what is read once connected."""
+    services = {uuid: [name] for uuid, name in _GATT.items() if name in found(DRIVERS)}
+    for plugin in found(DRIVERS).values():
+        try:
+            driver = plugin.load()
+        except ConfigError:
+            continue  # `gateway drivers` says what is wrong with it
+        if getattr(driver, "kind", "") == "ble" and driver.service:
+            services.setdefault(driver.service, []).append(plugin.name)
+    return services
+
+
 def of_adapters(seen: Sequence[Adapter]) -> list[Proposal]:
     """Of serial adapters. Two alike without udev get one name; opening it says so."""
     names = [(a.vendor, a.product, a.serial, f"path/{a.by_path}" if a.by_path else None) for a in seen]
     return [
-        Proposal("serial", adapter.device, f"serial:{place}", str(adapter), more={"by_path": adapter.by_path})
+        Proposal(
+            "serial",
+            adapter.device,
+            f"serial:{place}",
+            str(adapter),
+            more={"by_path": adapter.by_path},
+            drivers=_installed(_USB.get(adapter.vendor, ())),
+        )
         for adapter, place in zip(seen, usb_places(names), strict=True)
     ]
+
+
+def of_path(path: str) -> Proposal:
+    """Of a serial line that somebody names, like one on the board itself."""
+    return Proposal("serial", path, f"serial:{path}", "as named")
+
+
+def _installed(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name in found(DRIVERS))
 
 
 def of_chips(seen: Sequence["ChipSeen"]) -> list[Proposal]:

@@ -19,7 +19,7 @@ from dbus_fast import DBusError
 from gateway.driver import Advertisement
 from gateway.errors import PortGone
 from gateway.ports.bluezbus import BluezBus
-from gateway.ports.radio import BleAdapter, Connection, Listener
+from gateway.ports.radio import BleAdapter, Connection, Listener, Near, find_adapter
 
 CONNECT_TIMEOUT_S: Final = 45.0
 GATT_TIMEOUT_S: Final = 10.0
@@ -198,3 +198,28 @@ class _Connection:
 def _said(error: BaseException) -> str:
     """An error's own words, on one line; without the advice that bleak-retry-connector appends."""
     return (str(error).partition(";")[0] or type(error).__name__).replace("\n", " ")[:160]
+
+
+async def hear_all(place: str, seconds: float) -> list[Near]:
+    """Everybody who advertises near an adapter in so many seconds; for a person who asked, nothing is kept.
+
+    Raises PortGone if there is no such adapter, or it does not scan.
+    """
+    heard: dict[str, Near] = {}
+
+    def hear(device: BLEDevice, said: AdvertisementData) -> None:
+        before = heard[device.address].services if device.address in heard else ()
+        services = dict.fromkeys((*before, *said.service_data, *said.service_uuids))
+        heard[device.address] = Near(device.address, said.rssi, tuple(services))
+
+    bus = BluezBus(lambda name, why: None)
+    try:
+        adapter = find_adapter(place, await bus.adapters())
+        await bus.switch(adapter.name, True)
+        async with BleakScanner(hear, bluez={"adapter": adapter.name}):
+            await asyncio.sleep(seconds)
+    except _ERRORS as error:
+        raise PortGone(f"BlueZ does not scan ({_said(error)})") from error
+    finally:
+        await bus.close()
+    return list(heard.values())

@@ -20,6 +20,15 @@ class BleAdapter:
     address: str
 
 
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A device that advertised while a person looked for some: where, how loud, and which services."""
+
+    address: str
+    rssi: int
+    services: tuple[str, ...]  # 128-bit UUIDs in lower case, of its service data and those that it names
+
+
 def find_adapter(place: str, found: Sequence[BleAdapter]) -> BleAdapter:
     """The adapter that a port's place names. Raises PortGone, naming what there is, if there is none."""
     if ":" in place:

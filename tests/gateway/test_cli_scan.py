@@ -10,7 +10,7 @@ from gateway.ports import gpiochip
 from gateway.ports.adapters import Adapter
 from gateway.ports.cameras import Camera
 from gateway.ports.gpiochip import ChipSeen
-from gateway.ports.radio import BleAdapter
+from gateway.ports.radio import BleAdapter, Near
 from gateway.ports.soundcards import SoundCard
 from gateway.ports.usb import UsbIdentity
 from gateway.scanning import (
@@ -19,6 +19,7 @@ from gateway.scanning import (
     bluetooth,
     gpio,
     of_adapters,
+    of_advertisements,
     of_cameras,
     of_cards,
     of_chips,
@@ -80,6 +81,34 @@ def test_a_line_that_is_not_the_only_one_of_its_name_is_not_proposed():
 
 def test_a_bluetooth_adapter_is_named_by_its_address_if_bluez_knows_it():
     assert ports(of_radios(["hci0", "hci1"], [HCI])) == ["ble:A4:C1:38:12:34:56", "ble:hci1"]
+
+
+def test_devices_near_are_proposed_with_their_drivers_and_strangers_only_counted():
+    services = {"fcd2": ["bthome"], "181a": ["environmental-sensing"], "ab": ["one", "other"]}
+    seen = [
+        Near("A4:C1:38:00:00:01", -80, ("180f", "fcd2")),
+        Near("A4:C1:38:00:00:02", -40, ("181a",)),
+        Near("66:66:66:66:66:66", -30, ("feaa",)),
+        Near("A4:C1:38:00:00:03", -90, ("ab",)),
+    ]
+    *found, rest = of_advertisements("hci0", seen, services)
+    assert [(each.settings["address"][-2:], each.drivers) for each in found] == [
+        ("02", ("environmental-sensing",)),
+        ("01", ("bthome",)),
+        ("03", ("one", "other")),
+    ]
+    text = proposal([*found, rest])
+    assert 'driver = "bthome"\nport = "ble:hci0"\naddress = "A4:C1:38:00:00:01"\n' in text
+    assert 'driver = ""  # choose one: one, other\n' in text
+    assert "66:66" not in text + remarks([*found, rest])
+    assert rest == Unseen("ble", "1 more devices near hci0, which no driver here reads")
+
+
+def test_a_makers_own_device_is_proposed_with_its_drivers():
+    receiver = Adapter("/dev/ttyACM0", 0x1546, 0x01A8, None, None)
+    (found,) = of_adapters([receiver])
+    assert "gps-nmea" in found.drivers
+    assert of_adapters([PIN])[0].drivers == (), "anything may hang on that"
 
 
 def test_without_bluez_adapters_have_names_only(tmp_path, monkeypatch):
