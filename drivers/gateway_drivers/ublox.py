@@ -62,6 +62,7 @@ class Ublox(SerialDriver):
         check=lambda f: checksum(f[2:-2]) == f[-2:],
     )
     every_s = 15.0
+    answer_s = 3.0  # behind an epoch of sentences, at 9600 baud
     emits = (
         Measure("fix", "1"),  # 0 none, 1 dead reckoning, 2 without height, 3 with, 4 both, 5 time only
         Measure("satellites", "1"),

@@ -41,7 +41,7 @@ class SerialEmulator(Truthful, FaultVerbs):
         self.every_s = every_s if every_s is not None else self.default_every_s
         self.chance = random.Random(seed)
         self.lost = 0  # bytes that nobody read
-        self.rounds = 0  # packets and answers on their way to somebody who listened
+        self.rounds = 0  # packets, of a device that only answers answers, on their way to who listened
         self.wire: Wire = PtyWire(wire) if wire is None or isinstance(wire, Path) else wire
         self.wire.join(self.label)
         self._lock = threading.RLock()  # guards all below, and the wire
@@ -177,7 +177,7 @@ class SerialEmulator(Truthful, FaultVerbs):
             chunk = self._heard_of(self.wire.read())
             if chunk and not self._stalled and (answer := self.heard(chunk)):
                 self._waiting += self._sent_of(answer)
-                self.rounds += 1
+                self.rounds += self.every_s is None
         now_s = time.monotonic()
         if self.every_s is not None and plugged and now_s >= self._next_s:
             self._next_s = max(self._next_s + self.every_s, now_s)
