@@ -57,7 +57,8 @@ class _Turn:
             self.is_greeted = error is None
             self.due = now if error is None else now + GREET_AGAIN_S
         else:
-            self.due = max(self.due + every_s, now)  # what was missed is not made up for in a burst
+            missed = max(0, (now - self.due) // every_s)  # is not made up for
+            self.due += (missed + 1) * every_s
         if is_away:
             self.is_greeted = False  # it may have lost power
             self.due = now + max(every_s, AWAY_S)
