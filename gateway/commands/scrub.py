@@ -135,7 +135,7 @@ def _pieces(stream: bytearray, *, at_end: bool) -> Iterator[bytes]:
             piece = _ubx(stream[:size])
         else:
             size = _text_size(stream, at_end)
-            piece = _nmea(bytes(stream[:size]), is_torn=stream[size : size + 1] not in (b"\r", b"\n"))
+            piece = _nmea(bytes(stream[:size]), is_torn=bytes(stream[size : size + 1]) not in {b"\r", b"\n"})
         if size == 0:
             return
         del stream[:size]
@@ -206,17 +206,24 @@ def _nmea(line: bytes, *, is_torn: bool) -> bytes:
     if not line.startswith(b"$"):
         return _TORN_HEAD.sub(lambda match: re.sub(rb"\d", b"0", match[0]), line)
     body, star, check = line.partition(b"*")
-    cut = _COORDINATE.sub(lambda match: _cut(match, is_torn and not star), body)
-    if star and re.fullmatch(rb"[0-9A-Fa-f]{2}", check[:2]) and int(check[:2], 16) == _xor(body):
+    is_right = bool(re.fullmatch(rb"[0-9A-Fa-f]{2}", check[:2])) and int(check[:2], 16) == _xor(body)
+    is_damaged = not is_right and (bool(star) or is_torn)
+    cut = _COORDINATE.sub(
+        lambda match: _cut(match, is_damaged=is_damaged, is_torn=is_torn and not star), body
+    )
+    if is_right:
         return cut + star + b"%02X" % _xor(cut) + check[2:]
     return cut + star + check
 
 
-def _cut(match: "re.Match[bytes]", is_torn: bool) -> bytes:
-    """Degrees, and of the minutes the multiple of six below; other numbers stay as they are."""
+def _cut(match: "re.Match[bytes]", *, is_damaged: bool, is_torn: bool) -> bytes:
+    """Degrees, and of the minutes the multiple of six below; other numbers stay as they are.
+
+    A coordinate is known by its hemisphere; where that may be lost, by its three decimals or more.
+    """
     degrees, minutes, point, fraction, hemisphere = match.groups()
     is_last = is_torn and match.end() == len(match.string)
-    if not is_last and not (point and (hemisphere or len(fraction) >= 3)):
+    if not is_last and not (point and (hemisphere or (is_damaged and len(fraction) >= 3))):
         return match[0]
     return degrees + b"%02d" % (int(minutes) // 6 * 6) + (point or b"") + b"0" * len(fraction or b"")
 

@@ -216,3 +216,21 @@ def test_in_a_checkout_the_driver_is_found_at_once_and_its_case_is_a_test(tmp_pa
     assert "1 passed" in own.good(tests, checkout)
     tidy = "python -m ruff check -q {0} && python -m ruff format --check -q {0}"
     own.good(tidy.format("drivers/gateway_drivers/gill_* hil/gateway_hil/emulators/gill_*"), checkout)
+
+
+@pytest.mark.slow
+def test_the_wheel_brings_the_templates(tmp_path) -> None:
+    built = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    (wheel,) = (tmp_path / "dist").iterdir()
+    own = Environment(tmp_path / "env")
+    own.good(f"python -m pip install -q --no-deps --no-index {wheel}", tmp_path)
+    assert str(tmp_path) in own.good("python -c 'import gateway; print(gateway.__file__)'", tmp_path)
+    for kind in KINDS:
+        own.good(f"gateway new-driver 'My {kind} thing' --kind {kind} --package --no-install", tmp_path)

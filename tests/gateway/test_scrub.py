@@ -1,5 +1,7 @@
 """Scrubbing: no place is left, everything else is, whatever the reads cut and the line damaged."""
 
+import contextlib
+import random
 import re
 from itertools import pairwise
 from struct import pack, unpack_from
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.capture import Entry, Received, Sent
 from gateway.commands.scrub import Scrubber
-from gateway.driver import Advertisement, Edge, Notification
+from gateway.driver import Advertisement, BadFrame, Edge, Notification
+from gateway_drivers.gps_nmea import GpsNmea
 
 
 def nmea(body: str) -> bytes:
@@ -156,3 +159,38 @@ def test_addresses_are_replaced_and_told_apart() -> None:
         Notification("02:00:00:00:00:02", SERVICE, b"\x01"),
         Advertisement("02:00:00:00:00:01", -62, {}, {}),
     ]
+
+
+@pytest.mark.slow
+def test_of_54_real_receivers_no_place_is_left_and_no_reading_lost(data_folder) -> None:
+    logs = sorted((data_folder / "nmea").glob("*.log"))
+    assert len(logs) >= 54
+    places = 0
+    for log in logs:
+        stream = log.read_bytes()
+        chance = random.Random(0)
+        chunks, at = [], 0
+        while at < len(stream):
+            chunks.append(stream[at : at + chance.randint(1, 200)])
+            at += len(chunks[-1])
+        before, after = readings(stream), readings(scrubbed(*chunks))
+        assert len(after) == len(before), log.name
+        for was, now in zip(before, after, strict=True):
+            assert {k: v for k, v in now.items() if k not in ("lat", "lon")} == {
+                k: v for k, v in was.items() if k not in ("lat", "lon")
+            }
+            for name in ("lat", "lon"):
+                if was.get(name) is not None:
+                    places += 1
+                    assert now[name] * 10 == pytest.approx(round(now[name] * 10), abs=1e-5), (log.name, now)
+                    assert abs(now[name] - was[name]) <= 0.1 + 1e-9
+    assert places > 2_500
+
+
+def readings(stream: bytes) -> list[dict]:
+    driver, found = GpsNmea(), []
+    for frame in driver.framing.framer().feed(stream):
+        with contextlib.suppress(BadFrame):
+            if values := driver.decode(frame):
+                found.append(dict(values))
+    return found
