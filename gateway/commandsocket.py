@@ -25,7 +25,6 @@ import msgpack
 
 from gateway.driverbug import blame
 from gateway.errors import BadFrame, PortGone
-from gateway.lampcommands import NAMES as LAMP_COMMANDS
 from gateway.link import socket_path
 from gateway.ports import Port
 from gateway.reading import Command, Result
@@ -125,7 +124,7 @@ class CommandSocket:
         except BadFrame as error:
             self.counters["refused_commands"] += 1
             return False, str(error)
-        if sensor.lamp is not None and command.name in LAMP_COMMANDS:
+        if sensor.lamp is not None and sensor.lamp.takes(command.name):
             done, text = await sensor.lamp.command(command.name, checked, by)
             self._put(Result(time.monotonic_ns(), sensor.name, command.name, os.urandom(8), done), sensor)
             return done, text

@@ -26,7 +26,7 @@ from gateway.driver import Driver
 from gateway.driverbug import blame
 from gateway.errors import BadFrame, PortGone
 from gateway.lamp import Lamp, Source, Wish
-from gateway.lampcommands import FLASH_MAX_S, FOR_MAX_S
+from gateway.lampcommands import FLASH_MAX_S, FOR_MAX_S, NAMES
 from gateway.lampproof import LampProof
 from gateway.lightplan import LightingPlan, lighting_of
 from gateway.log import Condition, say
@@ -93,6 +93,10 @@ class LampKeeper:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._changed.wait()
+
+    def takes(self, name: str) -> bool:
+        """Whether a command is one of a lamp's; others of its driver are none of ours."""
+        return name in NAMES
 
     async def command(self, name: str, arguments: Mapping[str, float], by: str) -> tuple[bool, str]:
         """Take a wish of "person", "rule" or "hub": whether it is done, and a text for a person."""

@@ -91,8 +91,8 @@ def test_check_says_what_a_site_means(folder, capsys):
     assert capsys.readouterr().out.split("\n")[:4] == [
         f"site.toml is right: box elm, 1 sensor on 1 port, state in {folder}/state",
         "  port 0: serial:/dev/nothing-here",
-        "    sensor 1: lamp (relay-lamp): lamp_on bool",
-        "      commands: on, off",
+        "    sensor 1: lamp (relay-lamp): lamp_on bool, lamp_told %, lamp_source 1",
+        "      commands: on, off, dim, flash, auto",
     ]
     assert sorted(p.name for p in folder.iterdir()) == ["site.toml"]  # nothing was kept
 

@@ -91,7 +91,7 @@ def test_a_whole_site_becomes_a_plan(tmp_path):
     assert [m.name for m in air.measures] == ["pm2_5", "pm10"]
     assert [s.settings for s in air.stages] == [{"step": 1.0, "at_least": "5 min"}, {"every": "10 s"}]
     assert [m.name for m in yard.measures] == ["temperature", "battery"]
-    assert lamp.commands == ("on", "off")
+    assert lamp.commands == ("on", "off", "dim", "flash", "auto")
     plan.save(tmp_path / "plan.json")
     assert load_plan(tmp_path / "plan.json").table() == plan.table()
 
