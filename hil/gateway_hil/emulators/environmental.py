@@ -33,7 +33,7 @@ class EnvironmentalSensor(Truthful):
 
     `air` is where it is; without it, the air of this guest's Bluetooth adapter. A context manager: on air
     while entered. In a test that runs on the air's own loop, `await start()` instead. `written` holds what
-    was written to its lamp. Verbs may be called from any thread.
+    was written to its lamp. With `notifies = False` it can only be read. Verbs may be called from any thread.
     """
 
     shows: ClassVar = {
@@ -44,8 +44,15 @@ class EnvironmentalSensor(Truthful):
     restless: ClassVar = ("wander",)
 
     def __init__(
-        self, air: Air | None = None, *, address: str = ADDRESS, every_s: float = 1.0, seed: int = 0
+        self,
+        air: Air | None = None,
+        *,
+        address: str = ADDRESS,
+        every_s: float = 1.0,
+        notifies: bool = True,
+        seed: int = 0,
     ) -> None:
+        self.notifies = notifies
         self._air = air
         self.address = address
         self.every_s = every_s
@@ -113,7 +120,8 @@ class EnvironmentalSensor(Truthful):
         self._values = {
             name: Characteristic[bytes](
                 name,
-                Characteristic.Properties.READ | Characteristic.Properties.NOTIFY,
+                Characteristic.Properties.READ
+                | (Characteristic.Properties.NOTIFY if self.notifies else Characteristic.Properties(0)),
                 Characteristic.READABLE,
                 payload,
             )
@@ -191,7 +199,7 @@ class EnvironmentalSensor(Truthful):
                 payloads[TEMPERATURE] = payloads[TEMPERATURE][:1]
             for name, characteristic in self._values.items():
                 characteristic.value = payloads[name]
-                if not self._stalled:
+                if self.notifies and not self._stalled:
                     await self._device.notify_subscribers(characteristic, payloads[name])
 
     def _payloads(self) -> dict[str, bytes]:
