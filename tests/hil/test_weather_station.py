@@ -36,9 +36,7 @@ def test_what_it_shows_is_what_is_read(data) -> None:
     assert got.keys() == drawn.keys()
     for name, value in drawn.items():
         off = quantum(got[name], steps[name]) - value / steps[name]
-        assert (
-            abs(off) <= max(0.5, 0.05 / steps[name] if name in {"gust_factor", "irradiance"} else 0.5) + 1e-6
-        )
+        assert abs(off) <= 0.55 + 1e-6  # rounded twice: by the station to 0.1 Pa, say, by us to 1 Pa
 
 
 def played(
