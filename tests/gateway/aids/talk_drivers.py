@@ -18,7 +18,7 @@ from gateway.driver import (
 
 @dataclass(frozen=True)
 class NumberedSettings(Settings):
-    number: int = 1
+    unit: int = 1
 
 
 class Polite(SerialDriver):
@@ -45,8 +45,8 @@ class Polite(SerialDriver):
             raise BadFrame(f"it was set to {got}")
 
     def _ask(self, what: int) -> Talk[int]:
-        frame = yield b"%d?%d\n" % (self.settings.number, what)
-        own = b"%d" % self.settings.number
+        frame = yield b"%d?%d\n" % (self.settings.unit, what)
+        own = b"%d" % self.settings.unit
         while not frame.startswith(own):
             frame = yield b""
         if frame[len(own) :] == b"!":
