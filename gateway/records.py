@@ -155,7 +155,8 @@ def _unpack(kind: Kind, fields: list[Any], sensor: dict[str, Any]) -> dict[str, 
         values: dict[str, Value] = {}
         for (name, unit, resolution), steps in zip(sensor["measures"], fields[2:], strict=False):
             values[name] = _value(steps, unit, resolution)
-        return {"values": values}
+        calibrated = {c[0]: c[3] for c in sensor.get("calibrations", ()) if c[0] in values}
+        return {"values": values} | ({"calibrations": calibrated} if calibrated else {})
     if kind is Kind.EVENT:
         label, event_id, error_us, score, threshold, model, level = fields[2:9]
         return {

@@ -3,11 +3,13 @@
 import argparse
 import time
 
+from gateway.clock import SystemClock
 from gateway.commands.sitefile import add_site
 from gateway.commands.wording import listed
 from gateway.compile import compiled
+from gateway.duedates import overdue, today_of
 from gateway.lightwords import lighting_lines
-from gateway.plan import Plan
+from gateway.plan import Plan, SensorPlan
 from gateway.rulewords import rule_lines
 
 
@@ -35,6 +37,17 @@ def _counts(plan: Plan) -> str:
     return f"box {plan.box}, {sensors} sensor{'s' * (sensors != 1)} on {ports} port{'s' * (ports != 1)}"
 
 
+def _calibrations(sensor: SensorPlan) -> list[str]:
+    today = today_of(SystemClock())
+    late = overdue(sensor.calibrations, today) if today is not None else []
+    return [
+        f"{each.measure} is calibrated: {each.gain:g} x + {each.offset:g} ({each.id} of {each.date}"
+        + (f", due {each.due})" if each.due else ")")
+        + (", which is past: calibrate it anew" if each in late else "")
+        for each in sensor.calibrations
+    ]
+
+
 def _lines(plan: Plan) -> list[str]:
     lines = []
     for port in plan.ports:
@@ -44,6 +57,7 @@ def _lines(plan: Plan) -> list[str]:
             lines.append(f"    sensor {sensor.number}: {sensor.name} ({sensor.driver}): {listed(gives)}")
             if sensor.commands:
                 lines.append(f"      commands: {', '.join(sensor.commands)}")
+            lines += [f"      {line}" for line in _calibrations(sensor)]
     lines += [f"  {line}" for line in lighting_lines(plan, time.time())]
     lines += [f"  {line}" for line in rule_lines(plan)]
     if not plan.ports:

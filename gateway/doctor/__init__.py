@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gateway.clock import SystemClock
 from gateway.compile import compiled
+from gateway.doctor.calibrations import calibrations
 from gateway.doctor.finding import Finding
 from gateway.doctor.machine import clock, drivers, extras, python_version
 from gateway.doctor.ports import examine_ports
@@ -39,4 +40,5 @@ def examine(site: Path | None) -> Iterator[Finding]:
         yield from state_folder(plan)
         yield from workers(plan)
         yield from running(plan)
+        yield from calibrations(plan, SystemClock())
         yield enrolment(plan.state)

@@ -35,13 +35,15 @@ class Lines:
         body = plain["body"]
         match plain["kind"]:
             case "reading":
-                text = self._values(plain["box"], plain["sensor"], body["values"])
+                text = self._values(plain["box"], plain["sensor"], body)
             case "event":
                 level = "" if body["level"] is None else f"  level {body['level']} dB[FS]"
                 text = f"{body['label']}  score {body['score']:.2f}{level}"
             case "health":
                 lasted = "" if body["for_s"] is None else f" for {body['for_s']:.1f} s"
                 count = f" {body['count']}" if body["count"] else ""
+                if "measure" in body:  # the count says whether it began or is over
+                    count = f" {body['measure']}" + ("" if body["count"] else ", over")
                 text = body["code"].replace("_", " ") + lasted + count
             case "anchor":
                 known = body["error_us"] != NOT_KNOWN_US
@@ -55,12 +57,14 @@ class Lines:
         when = f"{_when(plain['t_wall_ns'])}{unsure}"
         return f"{when}  {plain['box']}  {plain['sensor']}  {plain['kind']}  {text}"
 
-    def _values(self, box: str, sensor: str, values: dict[str, Any]) -> str:
+    def _values(self, box: str, sensor: str, body: dict[str, Any]) -> str:
         words = []
-        for name, value in values.items():
+        calibrated = body.get("calibrations", {})
+        for name, value in body["values"].items():
             if value is not None:
                 unit = self._unit(box, sensor, name)
-                words.append(f"{name} {value}" if unit in _BARE else f"{name} {value} {unit}")
+                text = f"{name} {value}" if unit in _BARE else f"{name} {value} {unit}"
+                words.append(f"{text} ({calibrated[name]})" if name in calibrated else text)
         return "  ".join(words)
 
     def _unit(self, box: str, sensor: str, name: str) -> str:

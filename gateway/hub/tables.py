@@ -11,6 +11,8 @@ from gateway.errors import WireError
 from gateway.reading import NAME, RESOLUTION_MAX, RESOLUTION_MIN, SENSOR_NAME
 
 _DEPTH_MAX: Final = 8  # a table as of today has 5 levels
+CALIBRATION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,31}")
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _UNIT: Final = re.compile(r"[!-~]{1,32}")  # UCUM codes are printable ASCII; a newer box may know more of them
 
 
@@ -49,6 +51,7 @@ def _check_sensor(sensor: dict[str, Any]) -> None:
     for names in (sensor["labels"], sensor["commands"]):
         if type(names) is not list or not all(NAME.fullmatch(name) for name in names):
             raise WireError("bad_table", "labels and commands are lists of snake_case names")
+    _check_calibrations(sensor.get("calibrations", []))
     measures = sensor["measures"]
     if type(measures) is not list:
         raise WireError("bad_table", "measures is no list")
@@ -58,3 +61,15 @@ def _check_sensor(sensor: dict[str, Any]) -> None:
         # Compared exactly, however large: neither NaN nor a number of 4000 digits gets through.
         if type(resolution) not in (int, float) or not RESOLUTION_MIN <= resolution <= RESOLUTION_MAX:
             raise WireError("bad_table", "a resolution is out of range")
+
+
+def _check_calibrations(calibrations: Any) -> None:
+    if type(calibrations) is not list:
+        raise WireError("bad_table", "calibrations is no list")
+    for measure, gain, offset, name, date, due, *_ in calibrations:
+        if not NAME.fullmatch(measure) or not CALIBRATION_ID.fullmatch(name):
+            raise WireError("bad_table", "a calibration has no measure or no id")
+        if not _DAY.fullmatch(date) or not (due == "" or _DAY.fullmatch(due)):
+            raise WireError("bad_table", "a calibration has no date")
+        if type(gain) not in (int, float) or type(offset) not in (int, float):
+            raise WireError("bad_table", "a calibration is no gain and offset")

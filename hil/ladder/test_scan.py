@@ -108,6 +108,22 @@ def test_each_thing_that_is_plugged_in_becomes_a_line_that_check_accepts(
         assert {state for state, _ in of(rows("doctor", site), kind)} == {"ok"}
 
 
+@pytest.mark.needs("usb-serial")
+def test_what_talks_on_an_adapter_is_known_by_what_it_says(
+    bench: Bench, plug: Plug, tmp_path: Path, note: Note
+) -> None:
+    if not bench.is_emulated:
+        pytest.skip("what hangs on a rig is not known")
+    plug(Gnss, every_s=0.5)
+    found_within(THERE_WITHIN_S * bench.slowness, "serial")
+    began_s = time.monotonic()
+    printed = gateway("scan", "--listen", f"{2 * bench.slowness:.0f}").stdout
+    note(f"gateway scan --listen took {time.monotonic() - began_s:.1f} s")
+    (table,) = [table for table in printed.split("\n\n") if "looks like gps-nmea at " in table]
+    site = write_site(tmp_path, table)
+    assert gateway("check", site).returncode == 0
+
+
 @pytest.mark.needs("usb-serial", "gpio", "alsa", "v4l2")
 def test_doctor_names_what_is_unplugged_or_miswritten(bench: Bench, plug: Plug, tmp_path: Path) -> None:
     if not bench.is_emulated:
@@ -147,6 +163,11 @@ def test_a_bluetooth_adapter_is_proposed_by_its_address_and_examined(
     site = write_site(tmp_path, filled_in(tables[0], address=beacon.address))
     assert gateway("check", site).returncode == 0
     assert {state for state, _ in of(rows("doctor", site), "ble")} == {"ok"}
+    near = gateway("scan", "--ble-seconds", f"{5 * bench.slowness:.0f}").stdout
+    (table,) = [table for table in near.split("\n\n") if f'address = "{beacon.address}"' in table]
+    assert 'driver = ""  # choose one: ble-button, bthome\n' in table
+    site = write_site(tmp_path, table.replace('driver = ""', 'driver = "bthome"'))
+    assert gateway("check", site).returncode == 0
     shared().kill_bluetoothd()
     try:
         assert ("wrong", "install bluez and start it: systemctl start bluetooth") in of(

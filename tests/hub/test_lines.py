@@ -25,6 +25,17 @@ EVENT = {"label": "shot", "id": "00", "error_us": 5, "score": 0.9314, "threshold
         ("event", EVENT | {"level": None}, "shot  score 0.93"),
         ("health", {"code": "deaf", "for_s": 31.001265, "count": 0}, "deaf for 31.0 s"),
         ("health", {"code": "bad_frames", "for_s": None, "count": 7}, "bad frames 7"),
+        (
+            "reading",
+            {"values": {"pm2_5": 0.1, "count": 3}, "calibrations": {"pm2_5": "lab-17"}},
+            "pm2_5 0.1 ug/m3 (lab-17)  count 3",
+        ),
+        (
+            "health",
+            {"code": "stuck", "for_s": 60, "count": 1, "measure": "pm2_5"},
+            "stuck for 60.0 s pm2_5",
+        ),
+        ("health", {"code": "drift", "for_s": None, "count": 0, "measure": "pm2_5"}, "drift pm2_5, over"),
         ("anchor", ANCHOR | {"error_us": 1500}, "clock by ntp, error under 0.0015 s"),
         ("anchor", ANCHOR | {"error_us": NOT_KNOWN_US}, "clock by ntp, error unknown"),
         ("result", {"command": "on", "id": "00", "ok": True}, "on sent"),
