@@ -5,6 +5,7 @@ named, or for all.
 """
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from gateway.compile import answer_alone
 from gateway.errors import ConfigError, GatewayError
 from gateway.pluginchild import run_child
 from gateway.plugins import DRIVERS, Plugin, found
+from gateway.reading import Measure
 
 
 def catalogue() -> list[dict[str, Any]]:
@@ -52,6 +54,12 @@ def _row(plugin: Plugin) -> dict[str, Any]:
     }
 
 
+def _plain(measure: Measure) -> dict[str, Any]:
+    """As JSON has it, which knows no infinite numbers: null where a measure has no end."""
+    low, high = (end if math.isfinite(end) else None for end in measure.bounds)
+    return asdict(measure) | {"low": low, "high": high}
+
+
 def describe(plugin: Plugin) -> dict[str, Any]:
     """One driver as plain values; `error` instead of the rest if it cannot be loaded."""
     row = _row(plugin)
@@ -60,7 +68,7 @@ def describe(plugin: Plugin) -> dict[str, Any]:
         return row | {
             "kind": driver.kind,
             "about": (driver.__doc__ or "").strip().partition("\n")[0],
-            "measures": [asdict(measure) for measure in driver.emits],
+            "measures": [_plain(measure) for measure in driver.emits],
             "commands": [command.name for command in driver.accepts],
             "settings": [f.name for f in fields(driver.settings_type())],
         }
