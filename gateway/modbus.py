@@ -65,8 +65,8 @@ class Register:
 
     `shape` says how it is written: 16 or 32 bits, a float ("f32"), or "bit", number `bit` of a register, 0
     the lowest; a coil and a discrete input are bits by themselves. `swapped`: the low word of 32 bits comes
-    first. `void` is the raw value that means that there is none; the measure is then left out, and so is a float
-    that is no number. Raises ValueError for a place or a shape that cannot be.
+    first. `void` is the raw value that means that there is none; the measure is then left out, and so is a
+    float that is no number. Raises ValueError for a place or a shape that cannot be.
     """
 
     measure: str
@@ -204,8 +204,8 @@ class ModbusDriver(SerialDriver):
 
     @classmethod
     def polls(cls) -> bool:
-        """A driver without registers, and without a `poll` of its own, is only commanded."""
-        return bool(cls.registers) or cls.poll is not ModbusDriver.poll
+        """A driver that emits nothing is only commanded."""
+        return bool(cls.emits) or cls.poll is not ModbusDriver.poll
 
     @classmethod
     def check_declaration(cls) -> None:

@@ -1,4 +1,4 @@
-"""Conversations on real ptys, through the port and the worker: shared lines, echoes, absence, wrong speeds."""
+"""Conversations on real ptys, through port and worker: shared lines, echoes, absence, wrong speeds."""
 
 import asyncio
 import os
