@@ -1,11 +1,13 @@
 """The table of measures, what a Measure takes from it, and the page that is made of it."""
 
+import json
 import math
 import re
 from pathlib import Path
 
 import pytest
 
+from gateway.catalogue import describe
 from gateway.measurepage import page
 from gateway.measures import known_measure, known_measures
 from gateway.plugins import DRIVERS, found
@@ -76,3 +78,13 @@ def test_every_measure_of_our_drivers_is_in_the_table() -> None:
 
 def test_the_page_of_measures_is_of_today() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "python -m gateway.measurepage > docs/measures.md"
+
+
+def test_programs_get_ranges_as_json_has_them() -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    rows = [describe(found(DRIVERS)[name]) for name in ("sds011", "rain-gauge")]
+    dust, rain = [json.loads(json.dumps(row), parse_constant=refuse)["measures"] for row in rows]
+    assert (dust[0]["low"], dust[0]["high"]) == (0, 2000)
+    assert {each["name"]: each["high"] for each in rain}["rain_total"] is None
