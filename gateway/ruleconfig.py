@@ -177,6 +177,11 @@ class _Rules:
         if not math.isfinite(value):
             self._findings.at_value(place, f"{text!r} is no number that {measure.name} could reach")
             return None
+        low, high = measure.bounds
+        if not (value < high if sign == ">" else value > low if sign == "<" else low <= value <= high):
+            text = f"{measure.name} lies between {low:g} and {high:g} {measure.unit}; it is never {sign} {value:g}"
+            self._findings.at_value(place, text)
+            return None
         return value
 
     def _back(self, entry: Mapping[str, Any], path: Path, sign: str, level: float) -> float | None:

@@ -137,6 +137,8 @@ def test_check_says_each_in_a_sentence_and_what_they_do_at_most(tmp_path: Path) 
         ('when = "air.pm2_5 > many"\ndo = "lamp.on"', ["2:8: 'many' is no number that pm2_5 could reach"]),
         ('when = "air.pm2_5 > nan"\ndo = "lamp.on"', ["2:8: 'nan' is no number that pm2_5 could reach"]),
         ('when = "air.pm2_5 > 5"\nback = 6\ndo = "lamp.on"', ["3:8: back must be 5 or less, not 6"]),
+        ('when = "air.pm2_5 > 1e9"\ndo = "lamp.on"', ["2:8: pm2_5 lies between 0 and "]),
+        ('when = "air.pm2_5 < 0"\ndo = "lamp.on"', ["2:8: pm2_5 lies between 0 and "]),
         ('when = "air.pm2_5 < 5"\nback = 4\ndo = "lamp.on"', ["3:8: back must be 5 or more, not 4"]),
         (
             'when = "air.pm2_5 = 5"\nback = 5\ndo = "lamp.on"',

@@ -66,6 +66,13 @@ class Lamp(SerialDriver):
         return f"{command} {arguments.get('percent', '')}\n".encode()
 
 
+class NumberedLamp(Number):
+    """A device that sends a number a line, and takes commands."""
+
+    accepts = Lamp.accepts
+    encode = Lamp.encode
+
+
 @dataclass(frozen=True)
 class AddressSettings(Settings):
     address: str = ""
