@@ -185,3 +185,14 @@ def test_numbers_of_others_are_given_away_last() -> None:
 def test_other_plans_do_not_keep_numbers(tmp_path: Path) -> None:
     first, other = read(tmp_path, AIR, ROOF), read(tmp_path, ROOF, AIR)
     assert not keeps_numbers(first, other)
+
+
+def test_only_the_port_of_a_changed_rule_or_calibration_changes(tmp_path: Path) -> None:
+    rule = '[rule.cold]\nwhen = "roof.temperature < {}"\nback = 5\nraise = "cold"\n'
+    first = read(tmp_path, AIR, ROOF, DUST, rule.format(3))
+    (tmp_path / "state").mkdir()
+    first.save(tmp_path / "state" / "plan.json")
+    second = read(tmp_path, AIR, ROOF, DUST, rule.format(2))
+    assert [port.number for port in second.ports if port not in first.ports] == [1]
+    third = read(tmp_path, AIR, LAB, ROOF, DUST, rule.format(3))
+    assert [port.number for port in third.ports if port not in first.ports] == [0]
