@@ -31,9 +31,9 @@ def _sum(block: bytes) -> int:
 
 @dataclass(frozen=True)
 class Bswa308Settings(Settings):
-    """`device` is the meter's id; the others: what its main screen shows, `leq` over the integral period."""
+    """`number` is its id; the others: what its main screen shows, `leq` over the integral period."""
 
-    device: Annotated[int, Interval(ge=1, le=255)] = 1
+    number: Annotated[int, Interval(ge=1, le=255)] = 1
     weighting: Literal["A", "C", "Z"] = "A"
     detector: Literal["fast", "slow", "impulse"] = "fast"
     mode: Literal["spl", "leq"] = "spl"
@@ -61,11 +61,11 @@ class Bswa308(SerialDriver):
 
     def poll(self) -> Talk[Values]:
         """Ask for the main screen, once."""
-        block = b"\x02%cCDMA1 ?\x03" % self.settings.device
+        block = b"\x02%cCDMA1 ?\x03" % self.settings.number
         answer = yield block + b"%c\r\n" % _sum(block)
         found = _SCREEN.fullmatch(answer)
-        if found is None or found[1] != bytes((self.settings.device,)):
-            raise BadFrame(f"{answer!r} is no main screen of meter {self.settings.device}")
+        if found is None or found[1] != bytes((self.settings.number,)):
+            raise BadFrame(f"{answer!r} is no main screen of meter {self.settings.number}")
         weighting, detector, mode = _FILTERS[int(found[2])], _DETECTORS[int(found[3])], _MODES[int(found[4])]
         wanted = (self.settings.weighting, self.settings.detector, self.settings.mode)
         if (weighting, detector, mode) != wanted:

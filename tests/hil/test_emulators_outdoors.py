@@ -77,9 +77,9 @@ def test_a_flood_is_at_least_so_high_and_foam_says_nothing() -> None:
 
 
 @given(st.floats(22, 136), st.integers(1, 255))
-def test_sound_of_any_meter(decibel: float, device: int) -> None:
+def test_sound_of_any_meter(decibel: float, number: int) -> None:
     """Any id: some make a check character, or an id, that is STX, CR or LF."""
-    meter, driver = Bswa308(device=device), Bswa308Driver(Bswa308Settings(device=device))
+    meter, driver = Bswa308(number=number), Bswa308Driver(Bswa308Settings(number=number))
     meter.decibel = decibel
     meter.still()
     values = held(driver, driver.poll(), meter.heard)
@@ -87,10 +87,10 @@ def test_sound_of_any_meter(decibel: float, device: int) -> None:
 
 
 def test_only_the_meter_that_is_meant_answers_and_a_pressed_key_is_told() -> None:
-    meter, driver = Bswa308(device=2), Bswa308Driver()
+    meter, driver = Bswa308(number=2), Bswa308Driver()
     with pytest.raises(NoAnswer):
         held(driver, driver.poll(), meter.heard)
-    meter.device, meter.screen = 1, (1, 0, 0)
+    meter.number, meter.screen = 1, (1, 0, 0)
     with pytest.raises(BadFrame, match="the meter shows B, fast, spl, not A, fast, spl"):
         held(driver, driver.poll(), meter.heard)
 

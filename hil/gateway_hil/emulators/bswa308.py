@@ -20,10 +20,10 @@ class Bswa308(SerialEmulator):
     restless: ClassVar = ("bustle",)
 
     def __init__(
-        self, wire: Wire | Path | None = None, *, every_s: float | None = None, seed: int = 0, device: int = 1
+        self, wire: Wire | Path | None = None, *, every_s: float | None = None, seed: int = 0, number: int = 1
     ) -> None:
         super().__init__(wire, every_s=every_s, seed=seed)
-        self.device = device
+        self.number = number
         self.screen = (0, 0, 0)  # A, fast, SPL
         self.decibel, self.bustle, self.indicator = 61.3, 1.5, 0
         self._commands = bytearray()
@@ -44,7 +44,7 @@ class Bswa308(SerialEmulator):
     def _carry_out(self, block: bytes) -> bytes:
         """STX, id, C, command, ETX, check character; one return, as we stop after it."""
         body, check = block[:-1], block[-1]
-        if len(block) < 5 or _check(body) != check or body[1] != self.device or body[2:3] != b"C":
+        if len(block) < 5 or _check(body) != check or body[1] != self.number or body[2:3] != b"C":
             return b""
         return self.answer() if body[3:-1] == b"DMA1 ?" else b""
 
@@ -52,7 +52,7 @@ class Bswa308(SerialEmulator):
         """What the main screen shows."""
         self.decibel = min(136.0, max(22.0, self.decibel + self.chance.gauss(0, self.bustle)))
         shown = ",".join(map(str, self.screen)) + f",{self.decibel:05.1f},{self.indicator}"
-        block = b"\x02" + bytes((self.device,)) + b"A" + shown.encode("ascii") + b"\x03"
+        block = b"\x02" + bytes((self.number,)) + b"A" + shown.encode("ascii") + b"\x03"
         return block + bytes((_check(block),)) + b"\r\n"
 
 

@@ -20,7 +20,7 @@ class MaxSonar(SerialEmulator):
     """
 
     default_every_s: ClassVar[float | None] = 0.15
-    shows: ClassVar = {"water_level": Shown("level", -1.0, 3.65)}
+    shows: ClassVar = {"water_level": Shown("level", -0.999, 3.65)}
     restless: ClassVar = ("waves",)
 
     def __init__(

@@ -40,7 +40,7 @@ class Ublox(Gnss):
 
     def truth(self) -> Values:
         """What NAV-PVT and TIM-TP show."""
-        return {**super().truth(), "fix": 3} if not self.antenna_lost else {"fix": 0}
+        return {"fix": 0} if self.antenna_lost else {**super(Gnss, self).truth(), "fix": 3}
 
     def unplug(self) -> None:
         """It has its power from the plug, and forgets what it was told."""
