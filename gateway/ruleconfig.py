@@ -179,8 +179,8 @@ class _Rules:
             return None
         low, high = measure.bounds
         if not (value < high if sign == ">" else value > low if sign == "<" else low <= value <= high):
-            text = f"{measure.name} lies between {low:g} and {high:g} {measure.unit}; it is never {sign} {value:g}"
-            self._findings.at_value(place, text)
+            text = f"{measure.name} lies between {low:g} and {high:g} {measure.unit}; "
+            self._findings.at_value(place, f"{text}it is never {sign} {value:g}")
             return None
         return value
 

@@ -19,6 +19,7 @@ from gateway.plan import SpoolPlan
 from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found
 from gateway.ports.url import SCHEMES, port_schemes
 from gateway.reading import SENSOR_NAME
+from gateway.ruleconfig import REST_S
 from gateway.settings import secret_names
 from gateway.spoolconfig import QUOTA_MAX, QUOTA_MIN, RESERVE_MAX
 
@@ -42,6 +43,11 @@ def site_schema(drivers: Iterable[Plugin], stages: Iterable[Plugin]) -> dict[str
                 "type": "object",
                 "propertyNames": {"pattern": _NAME},
                 "additionalProperties": {"oneOf": list(_loaded(drivers, _driver))},
+            },
+            "rule": {
+                "type": "object",
+                "propertyNames": {"pattern": _NAME},
+                "additionalProperties": _rule(),
             },
         },
         "$defs": {"stages": {"type": "array", "items": {"oneOf": list(_loaded(stages, _stage))}}},
@@ -68,6 +74,29 @@ def _spool(default: SpoolPlan) -> dict[str, Any]:
     }
     properties = {"quota_mib": four | quota, "floor_mib": four | floor, "reserve_mib": mib | reserve}
     return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _rule() -> dict[str, Any]:
+    """One local rule; which sensors, events and commands there are, only `gateway check` knows."""
+    text = {"type": "string"}
+    span = text | {"pattern": r"^\s*[0-9]+(\.[0-9]+)?\s*(ms|s|min|h)\s*$"}
+    properties = {
+        "when": text | {"description": 'Like "mic.gunshot" or "river.water_level > 2.5".'},
+        "do": text | {"description": 'A command of a sensor, like "lamp.on".'},
+        "with": {"type": "object", "additionalProperties": {"type": "number"}},
+        "raise": text | {"description": "An event of the sensor that triggered, in place of do."},
+        "back": {"type": "number", "description": "Where the value counts as back."},
+        "hold": span | {"description": "How long the level must last."},
+        "rest": span | {"default": f"{REST_S:g} s", "description": "How long it does nothing after a deed."},
+    }
+    either = [{"required": ["do"]}, {"required": ["raise"]}]
+    return {
+        "type": "object",
+        "required": ["when"],
+        "oneOf": either,
+        "additionalProperties": False,
+        "properties": properties,
+    }
 
 
 def _loaded(
