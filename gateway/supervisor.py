@@ -222,11 +222,23 @@ class Supervisor:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks)
+            places = {(port.number, port.url) for port in plan.ports}
+            for keeper in gone:
+                if (keeper.port.number, keeper.port.url) not in places:
+                    self._forget(keeper.port.number)
             kept = [keeper.port for keeper in self.keepers]
             new = [port for port in wanted if port not in kept]
             self._add(new)
             facts = {"stopped": [k.port.number for k in gone], "started": [p.number for p in new]}
             say(_log, logging.INFO, "a new plan is in place", **facts)
+
+    def _forget(self, number: int) -> None:
+        """Take away what workers of a port left: another port may get its number."""
+        for left in self._run.glob(f"port-{number}.*"):
+            try:
+                left.unlink(missing_ok=True)
+            except OSError as error:
+                say(_log, logging.WARNING, f"{left} cannot be taken away ({error.strerror})")
 
     def _add(self, ports: Sequence[PortPlan]) -> None:
         """Keep these ports, too; they and those before run once `run` does."""

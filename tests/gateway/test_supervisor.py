@@ -127,8 +127,16 @@ async def test_a_new_plan_stops_and_starts_only_what_changed_and_one_port_has_on
         assert sorted(log.read_text().splitlines()[3:]) == ["1 begins", "2 begins"]
         assert [keeper.port for keeper in supervisor.keepers] == [first, changed, third]
         assert supervisor.keepers[0] is kept
+        run = plan.state / "run"
+        for number in range(3):
+            (run / f"port-{number}.progress").write_bytes(b"since when it heard")
+        elsewhere = replace(third, url="replay:elsewhere")
+        await supervisor.take_over(replace(plan, ports=(first, changed, elsewhere)))
+        left = sorted(file.name for file in run.glob("port-*.progress"))
+        assert left == ["port-0.progress", "port-1.progress"], "the new port 2 has heard nothing"
+        await until(lambda: len(log.read_text().splitlines()) == 7)
         await supervisor.take_over(replace(plan, ports=()))
-        assert sorted(log.read_text().splitlines()[5:]) == ["0 ends", "1 ends", "2 ends"]
+        assert sorted(log.read_text().splitlines()[7:]) == ["0 ends", "1 ends", "2 ends"]
 
 
 @in_loop
