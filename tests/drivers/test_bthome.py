@@ -70,6 +70,15 @@ def test_every_object_comes_back(objects, is_sealed, flags, counter) -> None:
     assert driver.decode(heard(payload)) is None or not is_sealed
 
 
+@pytest.mark.parametrize("end", [0, 1], ids=["lowest", "highest"])
+def test_every_number_at_both_ends(end: int) -> None:
+    for kind, (name, shape, step) in NUMBERS.items():
+        raw = RANGES[shape][end]
+        got = Bthome(BthomeSettings(ADDRESS)).decode(heard(b"\x40" + number(kind, raw)))
+        steps = MEASURES[name].resolution
+        assert abs(quantum(got[name], steps) - raw * step / steps) <= 0.5 + 1e-6, hex(kind)
+
+
 @given(st.integers(2, 8), st.data())
 def test_several_of_one_sort_are_told_apart(count, data) -> None:
     raws = data.draw(st.lists(st.integers(-4000, 6000), min_size=count, max_size=count))

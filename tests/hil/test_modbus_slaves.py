@@ -35,6 +35,12 @@ def test_the_makers_examples() -> None:
     assert crc(b"123456789") == 0x4B37  # the check value of CRC-16/MODBUS
 
 
+def test_a_question_that_came_broken_is_not_answered() -> None:
+    meter = Sdm120()
+    assert asked(meter, "01 04 00 00 00 02 71 CA") == ""
+    assert meter.heard_requests == {1: 0}
+
+
 @pytest.mark.parametrize(
     ("question", "exception"),
     [
