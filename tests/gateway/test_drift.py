@@ -92,6 +92,13 @@ def test_without_its_reference_nothing_is_said(tmp_path: Path) -> None:
         assert list(drift.look(n * EVERY_NS, {"temperature": 90.0, "co2": None})) == []
 
 
+def test_a_reference_that_died_says_nothing_any_more(tmp_path: Path) -> None:
+    drift = Drift(AGAINST, tmp_path)
+    drift.on_feed(DAY * EVERY_NS, REFERENCE, "temperature", 10.0)
+    told = [drift.look(n * EVERY_NS, {"temperature": 30.0}) for n in range(DAY, 9 * DAY)]
+    assert [health for found in told for health in found] == []
+
+
 def test_it_survives_restarts_and_writes_once_a_day(tmp_path: Path) -> None:
     street = Street(tmp_path)
     file = tmp_path / "drift" / "air.json"

@@ -154,6 +154,13 @@ def test_ports_and_sensors_keep_their_numbers(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     first.save(tmp_path / "state" / "plan.json")
     assert read(tmp_path, DUST, ROOF, AIR) == first, "in another order"
+    doors = [
+        f'[sensor.door-{n}]\ndriver = "door-contact"\nport = "gpio:street"\nline = "{n}"\n' for n in "ab"
+    ]
+    both = read(tmp_path, *doors)
+    both.save(tmp_path / "state" / "plan.json")
+    assert read(tmp_path, *doors[::-1]) == both, "on one port, too"
+    first.save(tmp_path / "state" / "plan.json")
     fewer = read(tmp_path, DUST, ROOF)
     assert fewer.ports == first.ports[1:]
     new = AIR.replace("air", "wind").replace("serial0", "serial9")
