@@ -107,18 +107,16 @@ class Schedule:
         return elevation(observer, datetime.fromtimestamp(at_s, UTC), with_refraction=False) > HORIZON_DEG
 
     def _noon(self, day: date) -> float:
-        """When the sun is highest on the day whose noon, by the sun's mean time, this is."""
+        """When the sun is highest on that day: nearest to the clock's noon or, without one, to the mean sun's."""
         from astral import Observer
         from astral.sun import noon
 
-        mean_s = (
-            datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp() - self._plan.longitude * 240
-        )
-        found = noon(
-            Observer(self._plan.latitude, self._plan.longitude), datetime.fromtimestamp(mean_s, UTC).date()
-        )
-        apart_s = found.timestamp() - mean_s
-        return mean_s + apart_s - round(apart_s / _DAY_S) * _DAY_S
+        near_s = datetime(day.year, day.month, day.day, 12, tzinfo=self._zone).timestamp()
+        if not self._plan.zone:  # beyond the date line a clock may be a day away from its longitude
+            near_s -= self._plan.longitude * 240
+        place = Observer(self._plan.latitude, self._plan.longitude)
+        apart_s = noon(place, datetime.fromtimestamp(near_s, UTC).date()).timestamp() - near_s
+        return near_s + apart_s - round(apart_s / _DAY_S) * _DAY_S
 
     def _clock(self, day: date, seconds: int) -> float:
         """When the clock on the wall shows so many seconds after midnight of that day."""

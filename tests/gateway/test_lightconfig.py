@@ -71,6 +71,12 @@ proof = { sensor = "air", measure = "illuminance", above = 8, settle = "1 min" }
     )
 
 
+def test_a_time_of_the_year_without_a_night_is_said(tmp_path: Path) -> None:
+    more = POSITION + '[lighting.lamp]\non = "sunset"\noff = "22:30"\nzone = "Europe/Helsinki"\n'
+    (said,) = lighting_lines(plan_of(tmp_path, more), NOW_S + 210 * 86_400)
+    assert "burns from sunset to 22:30, but not at this time of the year" in said
+
+
 def test_its_own_measure_needs_no_feed_and_a_bool_no_level(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, '[lighting.lamp]\nproof = { measure = "lamp_on" }\n')
     assert lighting_of(plan.sensors[1].lighting) == LightingPlan(proof=ProofPlan(0, "lamp_on", 1.0))

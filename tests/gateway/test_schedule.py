@@ -105,6 +105,7 @@ def test_in_a_polar_night_it_burns_on_and_in_a_polar_day_it_stays_dark() -> None
     for hour in range(48):
         assert schedule.level_at(at("2026-12-20T00:00") + hour * H) == 100
         assert schedule.level_at(at("2026-06-20T00:00") + hour * H) == 0
+    assert lit_minutes(schedule, "2026-06-20", "UTC") == [], "not even at midnight, when the sun is lowest"
 
 
 def test_on_in_the_polar_night_off_at_a_clock_time_goes_dark_in_between() -> None:
@@ -116,6 +117,12 @@ def test_a_late_sunset_does_not_begin_a_night_that_was_to_end_before() -> None:
     schedule = Schedule(LightingPlan(*HELSINKI, "Europe/Helsinki", on=SUNSET, off=clock(22.5)))
     assert lit_minutes(schedule, "2026-06-21", "Europe/Helsinki") == []
     assert lit_minutes(schedule, "2026-09-21", "Europe/Helsinki") == ["19:23 100", "22:30 0"]
+
+
+def test_beyond_the_date_line_the_clock_says_which_day_it_is() -> None:
+    apia = (-13.8, -171.8)  # 13 hours ahead of UTC, on a longitude that is 11 behind
+    schedule = Schedule(LightingPlan(*apia, "Pacific/Apia", on=SUNSET, off=clock(23)))
+    assert lit_minutes(schedule, "2026-11-22", "Pacific/Apia") == ["18:37 100", "23:00 0"]
 
 
 def test_morning_hours_until_sunrise() -> None:
