@@ -4,17 +4,29 @@ Like this:
     'wv7' of acme-wv7 1.0 broke on frame 7: ZeroDivisionError: division by zero (/home/a/wv7.py:23)
 """
 
+import resource
 from collections.abc import Iterator
 from traceback import extract_tb
+from typing import Final
 
 from gateway.plan import SensorPlan
 
+_LAST_WORDS_BYTES: Final = 32 << 20
 _NOT_BLAMED = "a bug ended this worker, please report it"
 
 
 def blame(error: BaseException, sensor: SensorPlan, on: str) -> None:
     """Note on an exception whose driver raised it, and `on` what: "frame 7" of this process, "a greeting"."""
+    make_room()
     error.add_note(f"{named(sensor)} broke on {on}")
+
+
+def make_room() -> None:
+    """Let a process that dies of its memory limit (`gateway.guard`) say why: it may have some more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft != resource.RLIM_INFINITY:
+        more = soft + _LAST_WORDS_BYTES
+        resource.setrlimit(resource.RLIMIT_DATA, (more if hard < 0 else min(more, hard), hard))
 
 
 def bugs_in(error: BaseException) -> Iterator[tuple[str, BaseException]]:

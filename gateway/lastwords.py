@@ -16,7 +16,7 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any, Final
 
-from gateway.driverbug import bugs_in, named, said
+from gateway.driverbug import bugs_in, make_room, named, said
 from gateway.plan import PortPlan, SensorPlan
 
 _log = logging.getLogger("worker")
@@ -40,6 +40,7 @@ def last_path(run: Path, port: int) -> Path:
 
 def die_of(error: BaseException, crash: Path) -> None:
     """In the dying worker: log what ended it, each with its own trace, and leave it as last words."""
+    make_room()
     for text, bug in bugs_in(error):
         _log.critical("%s", text, exc_info=bug)
     leave_words(crash, error)
