@@ -16,6 +16,7 @@ from gateway.capture import is_capture
 from gateway.commands.given import add_settings, driver_with, settings_of
 from gateway.driver import (
     Advertisement,
+    Answer,
     BadFrame,
     Driver,
     Edge,
@@ -97,7 +98,7 @@ class Decoding:
 
         What is not of the address or line that the settings name is passed over.
         """
-        source = source_of(path, self._class.kind, self._framed(), ReplayOptions(), self.counts)
+        source = source_of(path, self._class.kind, [self._framed()], ReplayOptions(), self.counts)
         for at_ns, _, frame in source.frames(0, 0):
             origin = _origin(frame)
             if any(
@@ -138,7 +139,9 @@ class Decoding:
     def _decoded(self, frame: Any) -> Values | None:
         try:
             driver = self._driver(frame)
-            values = driver.decode(frame)
+            if isinstance(frame, Answer) and frame.error is not None:
+                raise frame.error
+            values = frame.values if isinstance(frame, Answer) else driver.decode(frame)
         except BadFrame as error:
             self._tell_bad(str(error))
             return None
@@ -165,6 +168,10 @@ class Decoding:
         watched: type[Driver] = self._class
         if issubclass(self._class, SerialDriver):
             self._counting.framing = self._class.framing
+            if self._class.polls() or self._class.writes("greet"):
+                driver = self._driver(b"")  # it is asked what it would say
+                vars(driver)["framing"] = self._counting
+                return driver
             watched = type(self._class.__name__, (self._class,), {"framing": self._counting})
         # Never initialised: its settings may be missing still, and only its declaration is looked at.
         return object.__new__(watched)

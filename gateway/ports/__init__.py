@@ -73,7 +73,7 @@ def open_port(port: PortPlan, drivers: Sequence[Driver]) -> Port:
     if url.scheme == "replay":
         from gateway.ports.replay import ReplayPort  # only what this port needs
 
-        return ReplayPort(url, port.kind, drivers[0])
+        return ReplayPort(url, port.kind, *drivers)
     serial_drivers = [driver for driver in drivers if isinstance(driver, SerialDriver)]
     if url.scheme == "serial" and serial_drivers:
         from gateway.ports.serial import SerialPort

@@ -14,15 +14,18 @@ before now, as a real bus would.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.capture import Received, Recorded, Sent, is_capture, read_capture
 from gateway.driver import Advertisement, Driver, Edge, Encoded, Lines, Notification, SerialDriver
 from gateway.errors import ConfigError, PortGone
 from gateway.ports.url import PortUrl, ReplayOptions, replay_options
+
+if TYPE_CHECKING:
+    from gateway.ports.retold import Retelling
 
 _KINDS: Final[dict[str, tuple[type[Recorded], ...]]] = {
     "serial": (Received,),
@@ -53,10 +56,10 @@ class ReplayPort:
     Counter: `other_entries`, lines of a capture that are of another kind of port.
     """
 
-    def __init__(self, url: PortUrl, kind: str, driver: Driver) -> None:
+    def __init__(self, url: PortUrl, kind: str, *drivers: Driver) -> None:
         self._path = Path(url.place)
         self._kind = kind
-        self._driver = driver
+        self._drivers = drivers
         self._options: ReplayOptions = replay_options(url)
         self._source: Source | None = None
         self._start_ns = 0
@@ -66,7 +69,7 @@ class ReplayPort:
     async def open(self) -> None:
         """Find the file. Raises PortGone if it is not there, ConfigError if it does not fit the port."""
         try:
-            self._source = source_of(self._path, self._kind, self._driver, self._options, self.counters)
+            self._source = source_of(self._path, self._kind, self._drivers, self._options, self.counters)
         except OSError as error:
             raise PortGone(
                 f"cannot read {self._path} ({error.strerror}); check the port's file name"
@@ -121,30 +124,62 @@ class ReplayPort:
 
 
 class CaptureSource:
-    """The entries of a capture that fit the port's kind; bytes go through the driver's framing."""
+    """The entries of a capture that fit the port's kind; bytes go through the drivers' framing.
 
-    def __init__(self, path: Path, kind: str, driver: Driver, counters: Counter[str]) -> None:
+    Of drivers that converse it gives Answers, as far as the capture has their questions.
+    """
+
+    def __init__(self, path: Path, kind: str, drivers: Sequence[Driver], counters: Counter[str]) -> None:
         self._path = path
         self._kind = _KINDS[kind]
-        self._driver = driver
+        self._drivers = [driver for driver in drivers if isinstance(driver, SerialDriver)]
         self._counters = counters
         self._length_ns: int | None = None
 
     def frames(self, from_ns: int, lap: int) -> Iterator[tuple[int, int, Any]]:
         """Frames at the times of the entries that completed them."""
         del lap
-        framer = self._driver.framing.framer() if isinstance(self._driver, SerialDriver) else None
+        if self._drivers:
+            yield from self._serial_frames(from_ns)
+            return
         with self._path.open(encoding="utf-8", errors="replace") as file:
             for entry in read_capture(file, str(self._path)):
                 if entry.at_ns < from_ns:
                     continue
                 if not isinstance(entry.what, self._kind):
                     self._counters["other_entries"] += not isinstance(entry.what, Sent)
-                elif isinstance(entry.what, Received) and framer is not None:
-                    for frame in framer.feed(entry.what.octets):
-                        yield entry.at_ns, entry.at_ns, frame
                 else:
                     yield entry.at_ns, entry.at_ns, entry.what
+
+    def _serial_frames(self, from_ns: int) -> Iterator[tuple[int, int, Any]]:
+        first = self._drivers[0]
+        framer = first.framing.framer()
+        retelling: Retelling | None = None
+        if len(self._drivers) > 1 or first.polls() or first.writes("greet"):
+            retelling = _retelling(self._drivers, self._counters)
+        silence_ns, heard_ns = int(framer.silence_s * _SECOND), 0
+
+        def given(at_ns: int, frames: Iterable[bytes]) -> Iterator[tuple[int, int, Any]]:
+            for frame in frames:
+                for each in (frame,) if retelling is None else retelling.heard(frame):
+                    yield at_ns, at_ns, each
+
+        with self._path.open(encoding="utf-8", errors="replace") as file:
+            for entry in read_capture(file, str(self._path)):
+                at_ns, what = entry.at_ns, entry.what
+                if at_ns < from_ns:
+                    continue
+                if silence_ns and (isinstance(what, Sent) or at_ns - heard_ns >= silence_ns):
+                    yield from given(heard_ns, framer.rest())
+                if isinstance(what, Received):
+                    heard_ns = at_ns
+                    yield from given(at_ns, framer.feed(what.octets))
+                elif not isinstance(what, Sent):
+                    self._counters["other_entries"] += 1
+                elif retelling is not None:
+                    for answer in retelling.sent(what.octets):
+                        yield at_ns, at_ns, answer
+        yield from given(heard_ns, framer.rest())
 
     def length_ns(self) -> int:
         """To the last entry and the mean pause between entries beyond it; at least a millisecond."""
@@ -156,6 +191,12 @@ class CaptureSource:
                 10**6, last_ns + (last_ns // (len(times) - 1) if len(times) > 1 else _SECOND)
             )
         return self._length_ns
+
+
+def _retelling(drivers: Sequence[SerialDriver], counters: Counter[str]) -> "Retelling":
+    from gateway.ports.retold import Retelling  # most captures need none
+
+    return Retelling(drivers, counters)
 
 
 class ByteSource:
@@ -192,9 +233,10 @@ class ByteSource:
 
 
 def source_of(
-    path: Path, kind: str, driver: Driver, options: ReplayOptions, counters: Counter[str]
+    path: Path, kind: str, drivers: Sequence[Driver], options: ReplayOptions, counters: Counter[str]
 ) -> Source:
-    """What can play this file to a port of this kind. Raises OSError or ConfigError."""
+    """What can play this file to the drivers of a port of this kind. Raises OSError or ConfigError."""
+    driver = drivers[0]
     if kind == "alsa":
         from gateway.ports.replay_media import SoundSource  # numpy, for microphones only
 
@@ -204,7 +246,7 @@ def source_of(
 
         return ImageSource(path, options.fps)
     if kind in _KINDS and is_capture(path):
-        return CaptureSource(path, kind, driver, counters)
+        return CaptureSource(path, kind, drivers, counters)
     if isinstance(driver, SerialDriver):
         return ByteSource(path, driver, options.rate)
     raise ConfigError(f"{path} is no capture; {kind} ports replay captures, `gateway record` makes one")
