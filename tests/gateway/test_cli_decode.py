@@ -66,7 +66,7 @@ def test_a_workers_log_names_the_driver_as_decode_does(vane):
     plan = SensorPlan(1, "roof", "vane", "acme_vane:Vane", {}, Vane.emits, (), (), ())
     with pytest.raises(ZeroDivisionError) as caught:
         Vane().decode(b"crash")
-    blame(caught.value, plan, 7)
+    blame(caught.value, plan, "frame 7")
     ((text, bug),) = bugs_in(ExceptionGroup("unhandled", [ExceptionGroup("again", [caught.value])]))
     place = f"({vane}{os.sep}acme_vane.py:8)"
     assert text == f"'vane' of acme 1.0 broke on frame 7: ZeroDivisionError: division by zero {place}"
