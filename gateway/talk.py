@@ -45,7 +45,7 @@ class _Turn:
             self.is_greeted = True
         if not self.is_asked:
             return None
-        talk = self.driver.poll() if self.driver.polls() else _asking(self.driver)
+        talk = self.driver.poll() if self.driver.polls() else asking(self.driver)
         return None if talk is None else _Errand(self.driver, talk, turn=self)
 
     def ends(self, now: float, error: Exception | None, *, was_greeting: bool) -> bool:
@@ -102,7 +102,7 @@ class _Errand:
         return out
 
 
-def _asking(driver: SerialDriver) -> Talk[Values | None]:
+def asking(driver: SerialDriver) -> Talk[Values | None]:
     """The fixed question of a driver without `poll`."""
     return driver.decode((yield driver.ask))
 
