@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from socket import AF_UNIX, SOCK_SEQPACKET, socket
 
+import msgpack
 import pytest
-from loops import in_loop
+from loops import in_loop, until
 
 from gateway.errors import ConfigError
-from gateway.link import ask_reload, ask_status
+from gateway.link import VERSION, ask_reload, ask_status
 from gateway.linkserver import LinkServer
 from gateway.plan import Plan, PortPlan, load_plan
 from gateway.takeover import BEGUN, IN_PLACE, OTHER, REFUSED, TakeOver, digest, packed
@@ -60,6 +62,19 @@ async def test_a_plan_is_put_in_place_once(tmp_path: Path) -> None:
         assert not stand.take_over.begin(third)
         assert stand.take_over.begin(stand.new)
         assert stand.on_disk == stand.new
+        await asyncio.wait_for(stand.done.wait(), 2)
+
+
+@in_loop
+async def test_core_waits_for_what_the_workers_of_changed_ports_hold(tmp_path: Path) -> None:
+    with standing(tmp_path) as stand, socket(AF_UNIX, SOCK_SEQPACKET) as worker:
+        worker.connect(str(stand.socket))
+        worker.send(msgpack.packb(["H", VERSION, "worker", 0, 7, b""]))
+        await until(lambda: stand.link.workers() == [0])
+        stand.ask(stand.new)
+        await asyncio.sleep(0.05)
+        assert not stand.done.is_set()
+        worker.close()
         await asyncio.wait_for(stand.done.wait(), 2)
 
 
