@@ -107,7 +107,7 @@ class Schedule:
         return elevation(observer, datetime.fromtimestamp(at_s, UTC), with_refraction=False) > HORIZON_DEG
 
     def _noon(self, day: date) -> float:
-        """When the sun is highest on that day: nearest to the clock's noon or, without one, to the mean sun's."""
+        """When the sun is highest: nearest to the clock's noon that day; without one, to the mean sun's."""
         from astral import Observer
         from astral.sun import noon
 

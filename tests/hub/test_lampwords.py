@@ -31,7 +31,7 @@ def table_of(*lamps: str) -> dict[str, Any]:
     }
 
 
-NOW, BEFORE = table_of("street-lamp", "yard-lamp"), table_of("yard-lamp")
+BEFORE, NOW, LATER = table_of("yard-lamp"), table_of("street-lamp", "yard-lamp"), table_of()
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def orders(folder: HubFolder) -> Iterator[Orders]:
 
 @pytest.fixture
 def heard(folder: HubFolder) -> None:
-    """The box sent a batch of its first table, then one of its second."""
+    """The box sent batches of three tables, and at last one of the second again."""
     with closing(Journal(folder.journal)) as journal:
-        for n, table in enumerate((NOW, BEFORE, NOW), start=1):
+        for n, table in enumerate((BEFORE, NOW, LATER, NOW), start=1):
             journal.add_table(table_id(table), table, "elm-1")
             payload = batch(n, 1, table=table_id(table))
             journal.append(Row(("elm-1", EPOCH, 2), n, 1, n, RowKind.FRAME, payload, n * 10**9))
