@@ -6,6 +6,7 @@ package may ship a badges.json beside its drivers, as ours do. Nothing of a driv
 """
 
 import ast
+import fcntl
 import hashlib
 import json
 import os
@@ -43,12 +44,17 @@ def tier_of(plugin: Plugin) -> str:
 
 def keep(file: Path, name: str, badge: Badge) -> None:
     """Write a badge into a file of them; the others stay. Raises OSError if that cannot be done."""
-    badges = {**_read(file), name: badge}
     file.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({name: asdict(badges[name]) for name in sorted(badges)}, indent=2) + "\n"
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, file)
+    folder = os.open(file.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # two checks may end at the same time
+        badges = {**_read(file), name: badge}
+        text = json.dumps({name: asdict(badges[name]) for name in sorted(badges)}, indent=2) + "\n"
+        beside = file.with_name(f".{file.name}.{os.getpid()}")
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, file)
+    finally:
+        os.close(folder)
 
 
 def own_file() -> Path:

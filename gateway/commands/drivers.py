@@ -11,7 +11,7 @@ from gateway.catalogue import catalogue
 from gateway.commands.wording import listed
 from gateway.errors import ConfigError
 from gateway.pluginchild import run_child
-from gateway.plugins import DRIVERS, KIT, Plugin, find
+from gateway.plugins import DRIVERS, KIT, Plugin, find, found
 
 _TIERS: Final = ("bronze", "silver", "gold")
 _BENCHES: Final = ("local", "uml", "qemu")
@@ -25,7 +25,7 @@ class Drivers:
     help = "list installed drivers: what they read, in which units; --check NAME tests one"
 
     def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """[--json] [--markdown NAME ...] [--check NAME ... [--tier] [--bench] [--cases] [--ship]]."""
+        """[--json] [--markdown NAME ...] [--check [NAME ...] [--tier] [--bench] [--cases] [--ship]]."""
         parser.add_argument("--json", action="store_true", help="one object a line")
         parser.add_argument(
             "--markdown",
@@ -37,9 +37,8 @@ class Drivers:
         parser.add_argument(
             "--check",
             metavar="NAME",
-            nargs="+",
-            default=[],
-            help="ask these drivers the rules of hil/README.md",
+            nargs="*",
+            help="ask these drivers, or all, the rules of hil/README.md",
         )
         parser.add_argument(
             "--tier", choices=_TIERS, default="silver", help="how far to go (default: silver, about 30 s)"
@@ -64,9 +63,9 @@ class Drivers:
 
     def run(self, arguments: argparse.Namespace) -> int:
         """1 if a driver is broken, or did not reach the tier that was asked for."""
-        if arguments.check:
-            statuses = [_checked(find(DRIVERS, name, "driver"), arguments) for name in arguments.check]
-            return max(statuses)
+        if arguments.check is not None:
+            names = arguments.check or list(found(DRIVERS))
+            return max([_checked(find(DRIVERS, name, "driver"), arguments) for name in names], default=0)
         if arguments.markdown:
             module = "gateway.commands.driver_tables"
             print(run_child(module, *arguments.markdown, doing="describing drivers").decode(), end="")

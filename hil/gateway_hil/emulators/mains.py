@@ -38,6 +38,10 @@ class MainsFail(LineEmulator):
             self._show()
         return self.half_waves_s
 
+    def act(self) -> None:
+        """The mains goes, or comes back."""
+        self._become(not self.is_there)
+
     def fail(self) -> None:
         """No mains any more."""
         self._become(False)

@@ -64,8 +64,11 @@ class RelayCoil(LineEmulator):
         return self.look_s
 
     def act(self) -> None:
-        """Somebody pushes the armature; the coil pulls it back."""
+        """Somebody holds the armature for a moment; the coil pulls it back."""
+        self._stalled = True
         self.by_hand(not self.is_on)
+        self.pause(0.5)
+        self._stalled = False
 
     def by_hand(self, on: bool) -> None:
         """Move the contact. Stall it first, or the coil moves it back."""

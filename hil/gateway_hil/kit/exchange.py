@@ -43,12 +43,12 @@ class Device(Protocol):
 
 
 class Exchange:
-    """Rounds between a driver and a serial device. `bad` counts frames refused."""
+    """Rounds between a driver and a serial device. `bad` counts frames refused, `answers` its answers."""
 
     def __init__(self, driver: SerialDriver, device: Device) -> None:
         self.driver = driver
         self._device = device
-        self.bad = 0
+        self.bad = self.answers = 0
         self.open()
 
     def open(self) -> None:
@@ -57,7 +57,7 @@ class Exchange:
         guarded(self.driver.reset, "reset()")
         greeting = guarded(self.driver.greet, "greet()")
         if isinstance(greeting, bytes):
-            self._decoded(self._device.heard(greeting))
+            self._decoded(self._answered(greeting))
         elif greeting is not None:
             self._talked(greeting)
 
@@ -70,7 +70,7 @@ class Exchange:
             found = [] if values is None else [values]
             if not self.driver.pushes():
                 return found
-        heard = self._device.heard(self.driver.ask) if self.driver.ask else self._device.packet()
+        heard = self._answered(self.driver.ask) if self.driver.ask else self._device.packet()
         return found + self._decoded(heard)
 
     def _decoded(self, octets: bytes) -> list[Values]:
@@ -85,6 +85,16 @@ class Exchange:
                 found.append(values)
         return found
 
+    @property
+    def only_answers(self) -> bool:
+        """Whether the device says nothing by itself."""
+        return self._device.every_s is None
+
+    def _answered(self, question: bytes) -> bytes:
+        answer = self._device.heard(question)
+        self.answers += bool(answer)
+        return answer
+
     def _frames(self, octets: bytes) -> list[bytes]:
         found = list(self._framer.feed(octets))
         return found + list(self._framer.rest()) if self._framer.silence_s else found
@@ -97,7 +107,7 @@ class Exchange:
             for _ in range(_TALK_MAX):
                 question = guarded(step, "a conversation")
                 if question:
-                    waiting = self._frames(self._device.heard(question))
+                    waiting = self._frames(self._answered(question))
                 if waiting:
                     frame = waiting.pop(0)
                     step = partial(talk.send, frame)

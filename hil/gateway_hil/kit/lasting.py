@@ -123,12 +123,17 @@ def _all(driver: Driver, frames: list[Any]) -> None:
 
 
 def readings_a_round(subject: Subject) -> float:
-    """How many readings a round gives once the driver has settled; of a recording: a frame of `frames_of`."""
+    """How many readings a round gives once the driver has settled; of a recording: a frame of `frames_of`.
+
+    Of a device that only answers a round is an answer: a conversation may need several for one reading.
+    """
     if issubclass(subject.kind, SerialDriver):
         talk = exchange(subject)
         for _ in range(ROUNDS):
             talk.round()
-        return sum(len(talk.round()) for _ in range(ROUNDS)) / ROUNDS
+        before = talk.answers
+        readings = sum(len(talk.round()) for _ in range(ROUNDS))
+        return readings / (max(1, talk.answers - before) if talk.only_answers else ROUNDS)
     driver, frames = subject.driver(), list(islice(frames_of(subject), 6 * ROUNDS))
     return sum(_says(driver, frame) is not None for frame in frames) / len(frames)
 

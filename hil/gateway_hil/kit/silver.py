@@ -74,10 +74,11 @@ def noise(place: Place) -> str:
 
 
 def truncation(place: Place) -> str:
-    """Three packets cut in half: no more than the frames that they touch are lost."""
-    place.device.truncate(3)
-    place.wait_rounds(3, 10)
-    return _most_of(place, ROUNDS, "after three packets that were cut in half")
+    """Some packets cut in half: no more than the frames that they touch are lost."""
+    count = 2 if place.subject.is_asked else 3  # a third answer missed in a row would make it away
+    place.device.truncate(count)
+    place.wait_rounds(count, 10)
+    return _most_of(place, ROUNDS, f"after {'two' if count == 2 else 'three'} packets that were cut in half")
 
 
 def drip(place: Place) -> str:
@@ -228,7 +229,7 @@ def _most_of(place: Place, rounds: int, what: str, within_s: float = 10.0) -> st
     place.alive(what)
     if not spoke:
         raise Failure(f"the device did not speak once {what}: the driver asks no more{place.why()}")
-    if got < _SHARE * wanted - 1e-9:
+    if got < _SHARE * wanted - (place.usual < 1) - 1e-9:  # a conversation may be cut at either end
         raise Failure(f"{spoke} packets gave {got} readings {what}; they should give {wanted:g}")
     return f"{got} readings of {spoke} packets"
 
