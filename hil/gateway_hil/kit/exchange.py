@@ -28,7 +28,7 @@ SPIN_S: Final = 2.0  # longer over one frame, and the driver hangs
 _TALK_MAX: Final = 1000  # questions in one conversation; a driver that asks on and on hangs
 
 
-class Device(Protocol):
+class Speaks(Protocol):
     """What an exchange needs of a serial device: a real emulator, or a capture."""
 
     every_s: float | None
@@ -45,7 +45,7 @@ class Device(Protocol):
 class Exchange:
     """Rounds between a driver and a serial device. `bad` counts frames refused, `answers` its answers."""
 
-    def __init__(self, driver: SerialDriver, device: Device) -> None:
+    def __init__(self, driver: SerialDriver, device: Speaks) -> None:
         self.driver = driver
         self._device = device
         self.bad = self.answers = 0
