@@ -18,14 +18,13 @@ Of several calibrations of a measure the newest by date counts; the others are i
 
 import datetime as dt
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.findings import Findings
 from gateway.measures import known_measure
-from gateway.plan import Calibration, DriftPlan, FeedPlan, PortPlan, SensorPlan
+from gateway.plan import CALIBRATION_ID, Calibration, DriftPlan, FeedPlan, PortPlan, SensorPlan
 from gateway.plugins import nearest
 from gateway.reading import Measure
 from gateway.stage import seconds
@@ -34,7 +33,6 @@ from gateway.validate import shown
 
 KEYS: Final = ("calibration", "still", "drift", "reference")
 _CALIBRATION_KEYS: Final = ("measure", "gain", "offset", "date", "id", "due")
-_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,31}")
 _SIZE_MAX: Final = 1e9  # of a gain and an offset
 _STILL_MIN_S: Final = 1.0
 _OFF: Final = "off"
@@ -120,7 +118,7 @@ class MeasureConfig:
             note.at_value((*path, "gain"), "a gain of 0 makes every value the same; leave it out for 1")
         offset = self._number(entry.get("offset", 0.0), (*path, "offset"))
         name = entry.get("id", "x")
-        if not isinstance(name, str) or not _ID.fullmatch(name):
+        if not isinstance(name, str) or not CALIBRATION_ID.fullmatch(name):
             text = f"id must be 1 to 32 letters, digits and . _ / -, not {shown(name)}"
             note.at_value((*path, "id"), text)
         date = self._day(entry.get("date", dt.date.min), (*path, "date"))

@@ -8,6 +8,7 @@ when it was written, and only the box's own user can write it.
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from gateway.errors import ConfigError
 from gateway.reading import Measure
 
 VERSION: Final = 3
+CALIBRATION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,31}")
 RESERVE_MAX: Final = 512 << 20  # bytes left free where the site file does not say
 
 
@@ -104,7 +106,9 @@ class SensorPlan:
     calibrations: tuple[Calibration, ...] = ()
     still: dict[str, float] = field(default_factory=dict)  # seconds that a measure may stand exactly still
     drift: tuple[DriftPlan, ...] = ()
-    lighting: dict[str, Any] = field(default_factory=dict)  # of a lamp: a gateway.lightplan.LightingPlan, plain
+    lighting: dict[str, Any] = field(
+        default_factory=dict
+    )  # of a lamp: a gateway.lightplan.LightingPlan, plain
 
 
 @dataclass(frozen=True, slots=True)

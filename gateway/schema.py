@@ -15,10 +15,11 @@ from pydantic import TypeAdapter
 
 from gateway.compile import answer_alone
 from gateway.errors import ConfigError, GatewayError
-from gateway.plan import SpoolPlan
+from gateway.measureconfig import KEYS as MEASURE_KEYS
+from gateway.plan import CALIBRATION_ID, SpoolPlan
 from gateway.plugins import DRIVERS, STAGES, Plugin, asking, found
 from gateway.ports.url import SCHEMES, port_schemes
-from gateway.reading import SENSOR_NAME
+from gateway.reading import NAME, SENSOR_NAME
 from gateway.ruleconfig import REST_S
 from gateway.settings import secret_names
 from gateway.spoolconfig import QUOTA_MAX, QUOTA_MIN, RESERVE_MAX
@@ -50,7 +51,8 @@ def site_schema(drivers: Iterable[Plugin], stages: Iterable[Plugin]) -> dict[str
                 "additionalProperties": _rule(),
             },
         },
-        "$defs": {"stages": {"type": "array", "items": {"oneOf": list(_loaded(stages, _stage))}}},
+        "$defs": {"stages": {"type": "array", "items": {"oneOf": list(_loaded(stages, _stage))}}}
+        | _measures(),
     }
 
 
@@ -99,6 +101,33 @@ def _rule() -> dict[str, Any]:
     }
 
 
+def _measures() -> dict[str, Any]:
+    """What a sensor's entry says of its measures (gateway.measureconfig); a day is text to JSON."""
+    day = {"type": "string", "format": "date"}
+    number = {"type": "number"}
+    calibration = {
+        "measure": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+        "gain": number | {"default": 1.0, "not": {"const": 0}},
+        "offset": number | {"default": 0.0, "description": "truth = gain * what the sensor says + offset"},
+        "date": day,
+        "id": {"type": "string", "pattern": f"^{CALIBRATION_ID.pattern}$"},
+        "due": day,
+    }
+    item = {"type": "object", "required": ["measure", "date", "id"], "additionalProperties": False}
+    names = {"type": "object", "propertyNames": {"pattern": f"^{NAME.pattern}$"}}
+    still = {"type": "string", "description": 'How long it may stand still, like "12 h", or "off".'}
+    drift = {
+        "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": "off"}],
+        "description": "How far it may drift.",
+    }
+    return {
+        "calibration": {"type": "array", "items": item | {"properties": calibration}},
+        "still": names | {"additionalProperties": still},
+        "drift": names | {"additionalProperties": drift},
+        "reference": {"type": "string", "pattern": _NAME, "description": "The sensor that says the truth."},
+    }
+
+
 def _loaded(
     plugins: Iterable[Plugin], make: Callable[[Plugin, Any], dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
@@ -120,7 +149,7 @@ def _driver(plugin: Plugin, driver: Any) -> dict[str, Any]:
         "driver": {"const": plugin.name},
         "port": {"type": "string", "pattern": f"^({schemes}):.+"},
         "stages": {"$ref": "#/$defs/stages"},
-    }
+    } | {key: {"$ref": f"#/$defs/{key}"} for key in MEASURE_KEYS}
     return {
         "title": f"{plugin.name} ({plugin.distribution})",
         "description": (driver.__doc__ or "").strip(),

@@ -8,10 +8,10 @@ import re
 from typing import Any, Final
 
 from gateway.errors import WireError
+from gateway.plan import CALIBRATION_ID
 from gateway.reading import NAME, RESOLUTION_MAX, RESOLUTION_MIN, SENSOR_NAME
 
 _DEPTH_MAX: Final = 8  # a table as of today has 5 levels
-CALIBRATION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,31}")
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _UNIT: Final = re.compile(r"[!-~]{1,32}")  # UCUM codes are printable ASCII; a newer box may know more of them
 

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import read_site
+from gateway.config import SENSOR_KEYS, read_site
 from gateway.errors import ConfigError
 from gateway.hub.tables import check_table
+from gateway.measureconfig import KEYS
 from gateway.numbering import keeps_numbers, numbered
 from gateway.plan import Calibration, DriftPlan, FeedPlan, Plan, load_plan
+from gateway.plugins import DRIVERS, found
+from gateway.schema import site_schema
 
 HEAD = 'box = "elm"\nstate = "state"\n'
 AIR = '[sensor.air]\ndriver = "gy39"\nport = "serial:/dev/serial0"\n'
@@ -203,3 +206,15 @@ def test_only_the_port_of_a_changed_rule_or_calibration_changes(tmp_path: Path) 
     assert [port.number for port in second.ports if port not in first.ports] == [1]
     third = read(tmp_path, AIR, LAB, ROOF, DUST, rule.format(3))
     assert [port.number for port in third.ports if port not in first.ports] == [0]
+
+
+def test_editors_know_these_keys_of_every_sensor() -> None:
+    schema = site_schema([found(DRIVERS)["sds011"]], [])
+    (sensor,) = schema["properties"]["sensor"]["additionalProperties"]["oneOf"]
+    assert sensor["properties"].keys() == set(SENSOR_KEYS)
+    assert {sensor["properties"][key]["$ref"] for key in KEYS} <= {
+        f"#/$defs/{key}" for key in schema["$defs"]
+    }
+    calibration = schema["$defs"]["calibration"]["items"]
+    assert calibration["properties"].keys() == {"measure", "gain", "offset", "date", "id", "due"}
+    assert calibration["required"] == ["measure", "date", "id"]
