@@ -64,10 +64,12 @@ class Deeds:
 
         A bug in the driver that a deed is for, on this same port, comes out here.
         """
-        async with asyncio.TaskGroup() as self._group:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
+                self._group = None  # from here on records come without deeds
                 if self._timer is not None:
                     self._timer.cancel()
                 if self._under_way:
@@ -122,7 +124,7 @@ class Deeds:
     def _set_timer(self) -> None:
         """Have the loop wake us when a level will have been held."""
         wakes_ns = self._rules.wakes_ns()
-        if wakes_ns == self._timer_ns:
+        if wakes_ns == self._timer_ns or self._group is None:
             return
         if self._timer is not None:
             self._timer.cancel()

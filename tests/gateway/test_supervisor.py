@@ -19,6 +19,7 @@ from loops import in_loop, until
 from stand_in import Core, one_port, sensor_plan
 
 from gateway.childprocess import ChildProcess
+from gateway.lastwords import read_last
 from gateway.plan import Plan
 from gateway.planwatch import PlanWatch
 from gateway.reading import Kind
@@ -108,6 +109,20 @@ async def test_a_worker_that_dies_too_often_is_parked_and_core_is_told(plan: Pla
     ]
     assert records[0]["who"] == ("supervisor", 255)
     assert core.of(Kind.HEALTH) == core.records
+
+
+@pytest.mark.slow
+@in_loop
+async def test_a_silent_worker_is_asked_where_it_stands_before_it_is_killed(plan: Plan) -> None:
+    asked = plan.state / "asked"
+    script = f"trap 'echo yes > {asked}' ALRM; while :; do sleep 0.05; done"
+    async with supervising(plan, shell(script), replace(QUICK, silent_s=0.3)) as supervisor:
+        await until(lambda: supervisor.keepers[0].restarts)
+    assert asked.read_text() == "yes\n"
+    assert supervisor.keepers[0].killed_silent >= 1
+    last = read_last(plan.state / "run", 0)
+    assert last is not None
+    assert (last["status"], last["what"]) == (-signal.SIGKILL, "gave no sign of life and was killed")
 
 
 @in_loop
