@@ -209,7 +209,7 @@ Record = Reading | Event | Health | Result
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command a driver accepts, by name, with bounds of its numeric arguments; `optional` may be left out."""
+    """One command a driver accepts, with bounds of its numeric arguments; `optional` ones may be left out."""
 
     name: str
     arguments: Mapping[str, tuple[float, float]] = field(default_factory=dict)
