@@ -54,3 +54,11 @@ def test_the_only_address_is_a_setting_and_of_several_one_must_be_named(tmp_path
     chosen = [*measures, "--set", "address=a4:c1:38:00:00:02"]
     assert main(["decode", "bthome", str(path), "--expected", *chosen]) == 0
     assert json.loads(capsys.readouterr().out)["readings"] == [[2.0, {"temperature": 25.06}]]
+
+
+def test_half_a_frame_at_the_end_was_not_skipped(tmp_path, capsys) -> None:
+    path = tmp_path / "capture.txt"
+    path.write_text("# capture: 1\n# driver: sds011\n0.0 < 00 aac0d4043a0aa1601dab\n1.0 < aac0d4\n")
+    assert main(["decode", "sds011", str(path), "--expected"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"readings": [[0.0, {"pm2_5": 123.6, "pm10": 261.8}]], "skipped": 1}
