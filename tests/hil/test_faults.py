@@ -159,7 +159,7 @@ def test_nothing_is_done_if_a_step_cannot_be(toy: Toy) -> None:
 
 
 def test_a_verb_that_an_emulator_lacks_names_those_it_has() -> None:
-    with pytest.raises(NoSuchVerb, match="Sds011 has no clock_step; it has unplug, replug, garbage, truncate"):
+    with pytest.raises(NoSuchVerb, match="Sds011 has no clock_step; it has unplug, replug, garbage, trunc"):
         Sds011().clock_step(1)
     assert not hasattr(Sds011(), "no_such_thing")
     assert "clock_step" in verbs_of(Gnss())

@@ -11,6 +11,7 @@ from gateway.badges import Badge, cases_hash, keep, own_file, shipped_file, sour
 from gateway.driver import BadFrame
 from gateway.plugins import DRIVERS, EntryPoint, Plugin, found
 from gateway_hil.emulators import EMULATORS
+from gateway_hil.emulators.__main__ import main
 from gateway_hil.emulators.truth import Shown, Truthful
 from gateway_hil.kit import quick
 from gateway_hil.kit.exchange import Played, guarded
@@ -195,3 +196,12 @@ def test_a_secret_of_a_case_is_in_a_file_as_a_site_file_has_it() -> None:
         subject.referred(case.settings)["bindkey"] for case in subject.cases if "bindkey" in case.settings
     } or {""}
     assert secret.startswith("file:/")
+
+
+def test_an_emulator_is_started_by_its_drivers_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["gps-nmea", "--help"])
+    assert (end.value.code, "--link" in capsys.readouterr().out) == (0, True)
+    with pytest.raises(SystemExit):
+        main(["no-such-device", "--help"])
+    assert "invalid choice" in capsys.readouterr().err
