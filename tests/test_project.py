@@ -46,7 +46,7 @@ def locked(name: str) -> Iterator[tuple[Requirement, list[str]]]:
     """Each requirement of a lock file with its hashes."""
     text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8").replace("\\\n", " ")
     for line in text.splitlines():
-        if line and not line.lstrip().startswith("#"):
+        if line and not line.lstrip().startswith(("#", "--no-binary ")):  # what pip has to build itself
             requirement, *hashes = re.split(r"\s+--hash=", line)
             yield Requirement(requirement), [h.strip() for h in hashes]
 
