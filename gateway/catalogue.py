@@ -69,7 +69,7 @@ def describe(plugin: Plugin) -> dict[str, Any]:
             "kind": driver.kind,
             "about": (driver.__doc__ or "").strip().partition("\n")[0],
             "measures": [_plain(measure) for measure in driver.emits],
-            "commands": [command.name for command in driver.accepts],
+            "commands": [command.name for command in driver.commands()],
             "settings": [f.name for f in fields(driver.settings_type())],
         }
     except ConfigError as error:

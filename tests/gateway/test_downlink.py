@@ -169,8 +169,10 @@ _ORDERS = st.tuples(
     st.just(BOX) | st.text(),
     st.binary(min_size=8, max_size=8),
     st.integers(0, 2**63),
-    st.sampled_from(["ping", "throttle", "reload"]) | st.text(),
-    st.dictionaries(st.sampled_from(["bytes_per_s", "for_s"]) | st.text(), _NUMBERS),
+    st.sampled_from(["ping", "throttle", "reload", "lamp", "flash", "auto"]) | st.text(),
+    st.dictionaries(
+        st.sampled_from(["bytes_per_s", "for_s", "table", "sensor", "level", "ramp_s"]) | st.text(), _NUMBERS
+    ),
 ).map(msgpack.packb)
 
 
