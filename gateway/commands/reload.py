@@ -15,7 +15,7 @@ from gateway.plan import Plan, PortPlan
 from gateway.takeover import BEGUN, IN_PLACE, OTHER, digest, packed
 from gateway.unitlock import is_held
 
-_WITHIN_S: Final = 60.0
+_WITHIN_S: Final = 45.0
 _PAUSE_S: Final = 0.1
 
 
