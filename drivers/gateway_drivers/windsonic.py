@@ -12,7 +12,7 @@ from functools import reduce
 from operator import xor
 from typing import Annotated, Final
 
-from annotated_types import Interval, Len, Predicate
+from annotated_types import Interval
 
 from gateway.driver import BadFrame, Lines, Measure, SerialDriver, Settings, Values
 
@@ -28,8 +28,13 @@ _BLIND: Final = (1, 2, 4)  # of the status: too few samples on one axis, or on b
 class WindSonicSettings(Settings):
     """`node`: the letter it is configured to. `north`: where its mark points, clockwise from north."""
 
-    node: Annotated[str, Len(1, 1), Predicate(str.isupper)] = "Q"
+    node: str = "Q"
     north: Annotated[int, Interval(ge=0, lt=360)] = 0
+
+    def __post_init__(self) -> None:
+        """The manual allows one letter."""
+        if not re.fullmatch("[A-Z]", self.node):
+            raise ValueError(f"node must be one letter from A to Z, not {self.node!r}")
 
 
 class WindSonic(SerialDriver):

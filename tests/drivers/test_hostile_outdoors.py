@@ -54,6 +54,12 @@ def test_any_fields_of_the_wind(node: str, degrees: str, speed: str, unit: str, 
     check(driver, decoded(driver, b"\x02%s\x03%02X" % (body, reduce(xor, body))))
 
 
+@pytest.mark.parametrize("node", ["", "q", "QQ", "Ä", "1"])
+def test_a_node_is_one_letter(node: str) -> None:
+    with pytest.raises(ValueError, match="one letter from A to Z"):
+        WindSonicSettings(node=node)
+
+
 @given(
     st.one_of(digits.map(lambda text: f"R{text}".encode()), st.integers(0, 9999).map(lambda n: b"R%04d" % n))
 )
