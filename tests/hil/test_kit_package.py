@@ -100,6 +100,13 @@ def test_a_good_driver_of_somebody_else_is_gold_and_keeps_its_badge_until_it_cha
     assert badge(installed, tmp_path) == Tier.GOLD
 
 
+def test_without_an_emulator_its_capture_plays_the_part(installed: Path, tmp_path: Path) -> None:
+    done = gateway(installed, tmp_path, "--check", "acme-recorded", "--cases", str(CASES))
+    assert done.stdout.splitlines()[-1] == "acme-recorded: silver", done.stdout + done.stderr
+    done = gateway(installed, tmp_path, "--check", "acme-recorded", "--rule", "exact", "--cases", str(CASES))
+    assert "has no emulator; write one" in done.stdout
+
+
 def badge(site: Path, state: Path) -> Any:
     lines = gateway(site, state).stdout.splitlines()
     head = next(line for line in lines if line.startswith("acme-vane "))

@@ -89,12 +89,9 @@ def drip(place: Place) -> str:
         text = _most_of(place, 6, "where its packets come byte by byte", within_s=15)
     finally:
         place.device.drip(0)
-    if place.box.records(place.sensor, "health"):
-        bad = [r.body["code"] for r in place.box.records(place.sensor, "health")]
-        if "bad_frames" in bad:
-            raise Failure(
-                "packets that come byte by byte are counted as bad frames; let the framing cut them"
-            )
+    codes = [record.body["code"] for record in place.box.records(place.sensor, "health")]
+    if place.subject.emulator is not None and "bad_frames" in codes:  # a capture may hold some of its own
+        raise Failure("packets that come byte by byte are counted as bad frames; let the framing cut them")
     return text
 
 
