@@ -21,7 +21,7 @@ from gateway.reading import Measure
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """Every installed driver by name: distribution, tier, kind, measures, commands, settings; or its `error`."""
+    """Every installed driver by name: version, tier, kind, measures, commands, settings; or its `error`."""
     plugins = list(found(DRIVERS).values())
     return _described(plugins) if plugins else []
 
