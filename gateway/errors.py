@@ -4,7 +4,7 @@
     ├── ConfigError      the site file, plan or command line is wrong    -> stops the start
     ├── PortGone         the bus or what hangs on it went away           -> retried for ever, with backoff
     ├── BadFrame         bytes arrived but make no sense                 -> counted; the last few are kept
-    │   ├── NoAnswer     a device that was asked said nothing            -> counted; three in a row: it is away
+    │   ├── NoAnswer     a device that was asked said nothing            -> counted; thrice: it is away
     │   └── Refused      a device that was asked said no                 -> counted
     ├── SpoolError       the disk refused                                -> core keeps what it can and says so
     ├── WireError        a peer sent something outside the protocol      -> counted, the connection is reset

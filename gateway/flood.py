@@ -1,12 +1,12 @@
 """How fast one sensor may talk: readings beyond it are left out and counted, so that no other goes short.
 
-Generous: 1500 at once, then 50 a second for ever, which the telemetry lane holds for days without its hub.
+Generous: 1500 at once, then 200 a second for ever, which the telemetry lane holds for a day without its hub.
 Whoever wants less of a fast sensor thins its readings with a stage. A replay may go as fast as it is told to.
 """
 
 from typing import Final
 
-RATE: Final = 50  # readings a second and sensor, for ever
+RATE: Final = 200  # readings a second and sensor, for ever
 BURST: Final = 1500  # and at once
 _COST_NS: Final = 10**9 // RATE
 

@@ -22,6 +22,7 @@ from plug import Plug
 from stand_in import Core, sensor_plan
 
 from gateway.doctor.workers import workers
+from gateway.flood import BURST, RATE
 from gateway.lastwords import read_last
 from gateway.linkserver import Peer
 from gateway.plan import Plan, PortPlan
@@ -223,11 +224,11 @@ def test_a_device_that_floods_is_held_to_a_rate_and_doctor_names_it(
                 assert it.late_s(n, since_ns) <= WORSE * before + BUSY_S
             await until(lambda: list(workers(it.plan)))
             odd = [r for r in it.core.of(Kind.READING) if r["sensor"] == "odd-one"]
-            assert 1500 <= len(odd) <= 1500 + 50 * 6
+            assert BURST <= len(odd) <= BURST + RATE * 6
             told = [r for r in it.core.of(Kind.HEALTH) if r["code"] == "suppressed"]
             assert [r["sensor"] for r in told] == ["odd-one"]
             [finding] = workers(it.plan)
         assert finding.state == "wrong"
-        assert "sensor odd-one: driver 'good' gave more than 50 readings a second" in finding.text
+        assert f"sensor odd-one: driver 'good' gave more than {RATE} readings a second" in finding.text
 
     run()

@@ -174,9 +174,7 @@ def test_every_reading_is_the_answer_to_its_own_question(ways: list[tuple[float,
     for at, who, what in line.heard:
         if isinstance(what, int):
             asked = max(
-                said
-                for said in line.said
-                if said[0] <= at and said[1].startswith(b"%d?" % who.settings.unit)
+                said for said in line.said if said[0] <= at and said[1].startswith(b"%d?" % who.settings.unit)
             )
             assert asked[1] == b"%d?%d\n" % (who.settings.unit, what)
     assert all(isinstance(line.marks(driver)[-1], int) for driver in drivers)
