@@ -1,5 +1,6 @@
 """The demo: its story, its judgement, and whole runs of it."""
 
+import asyncio
 import contextlib
 import io
 import itertools
@@ -17,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from gateway_hil.demo.account import Account
+from gateway_hil.demo.processes import Running
 from gateway_hil.demo.run import finish
 from gateway_hil.demo.screen import Screen
 from gateway_hil.demo.shots import Deaf, Shots, match_shots
@@ -145,6 +147,21 @@ def test_the_table_is_in_words() -> None:
     text = drawn.export_text()
     assert "does NOT hold" in text
     assert "1 shot not detected (at 21.3 s)" in text
+
+
+def test_a_process_that_is_started_again_did_not_end_by_itself(tmp_path: Path) -> None:
+    async def run() -> None:
+        hub = Running("hub", lambda _: None, tmp_path / "hub.log")
+        await hub.start("hub", "run", str(tmp_path))
+        await hub.stop(signal.SIGKILL)
+        starting = asyncio.ensure_future(hub.start("hub", "run", str(tmp_path)))
+        while not starting.done():
+            await hub.check()
+            await asyncio.sleep(0)
+        await starting
+        await hub.stop(signal.SIGKILL)
+
+    asyncio.run(run())
 
 
 @pytest.mark.slow

@@ -56,8 +56,7 @@ class Running:
     async def start(self, *arguments: str, from_stdout: bool = False) -> None:
         """Start `gateway ARGUMENTS`; its JSON lines on stderr (or stdout) are listened to."""
         pipe, none = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-        self._stopping = False
-        self._process = await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *GATEWAY,
             *arguments,
             stdin=none,
@@ -67,8 +66,10 @@ class Running:
             env=child_environment(),  # what can die with its parent does, even if that is killed
             start_new_session=True,  # Ctrl-C is for the demo, which then stops the others in order
         )
-        stream = self._process.stdout if from_stdout else self._process.stderr
+        stream = process.stdout if from_stdout else process.stderr
         assert stream is not None
+        # All at once: until the new process is there, the one before is still one that was stopped.
+        self._process, self._stopping = process, False
         self._reader = asyncio.create_task(self._listen(stream))
 
     async def _listen(self, stream: asyncio.StreamReader) -> None:
