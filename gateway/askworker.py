@@ -10,11 +10,15 @@ from gateway.errors import PortGone
 from gateway.link import socket_path
 
 TIMEOUT_S: Final = 10.0
+OVERRULED: Final = 2  # in the place of True: a lamp's wish is noted, and a stronger one comes first
 _ANSWER_MAX: Final = 4096  # bytes
 
 
-def ask(path: Path, request: list[Any], sensor: str, timeout_s: float = TIMEOUT_S) -> tuple[bool, str]:
-    """Send a request; whether it was done, and a text for a person. Raises PortGone without an answer."""
+def ask(path: Path, request: list[Any], sensor: str, timeout_s: float = TIMEOUT_S) -> tuple[int, str]:
+    """Send a request; whether it was done (or OVERRULED), and a text for a person.
+
+    Raises PortGone without an answer.
+    """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as worker:
             worker.settimeout(timeout_s)
@@ -31,6 +35,6 @@ def ask(path: Path, request: list[Any], sensor: str, timeout_s: float = TIMEOUT_
         raise PortGone(f"{sensor!r} cannot be asked at {path}: {error.strerror or error}") from None
     try:
         done, text = msgpack.unpackb(answer)
+        return int(done), str(text)
     except (ValueError, TypeError):
         raise PortGone(f"the worker of {sensor!r} stopped while it was asked; see its log") from None
-    return bool(done), str(text)

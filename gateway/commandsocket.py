@@ -4,6 +4,7 @@
 connection may carry any number of packets, one after the other:
     [sensor number, command, {argument: number}]       ->   [done, text]     by a person
     [sensor number, command, {argument: number}, by]   ->   [done, text]     by "person", "rule" or "hub"
+        done is 2 if a lamp's wish was noted and a stronger one comes first (`gateway.askworker.OVERRULED`)
     ["feed", source's number, measure, value, t_ns]    ->   nothing: another sensor of this box measured that
 Commands are carried out one after the other, in the order in which they came, so a device gets its own in
 order; a client that says nothing holds up nobody. Only this box's own user (and root) can connect: the socket
@@ -97,7 +98,7 @@ class CommandSocket:
                     with contextlib.suppress(OSError):  # a client that left does not want to know
                         client.send(msgpack.packb(answer))
 
-    async def _answer(self, packet: bytes) -> tuple[bool, str] | None:
+    async def _answer(self, packet: bytes) -> tuple[int, str] | None:
         """Carry out one packet. A request that makes no sense is answered and counted, and not recorded."""
         try:
             request = msgpack.unpackb(packet, max_map_len=16, max_array_len=16)
@@ -113,7 +114,7 @@ class CommandSocket:
             return False, _WANTED
         return await self.carry_out(number, name, arguments, who)
 
-    async def carry_out(self, number: Any, name: Any, arguments: Any, by: str = "person") -> tuple[bool, str]:
+    async def carry_out(self, number: Any, name: Any, arguments: Any, by: str = "person") -> tuple[int, str]:
         """Have one sensor's device do something: whether it was done, and a text for a person.
 
         What came of it is recorded as a Result; of a request that makes no sense only if a rule made it, as
@@ -126,7 +127,9 @@ class CommandSocket:
             return False, str(error)
         if sensor.lamp is not None and sensor.lamp.takes(command.name):
             done, text = await sensor.lamp.command(command.name, checked, by)
-            self._put(Result(time.monotonic_ns(), sensor.name, command.name, os.urandom(8), done), sensor)
+            self._put(
+                Result(time.monotonic_ns(), sensor.name, command.name, os.urandom(8), bool(done)), sensor
+            )
             return done, text
         async with self._turn:
             try:

@@ -100,6 +100,7 @@ class Deeds:
         self._put(Event(now_ns, sensor.name, rule.label, os.urandom(8), 0, 1.0, 1.0, _RULE_MODEL), sensor)
 
     async def _command(self, rule: RulePlan) -> None:
+        done: int | None
         target = self._by_number[rule.target]
         is_recorded = True
         if rule.target_port != self._port.number:

@@ -21,6 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.askworker import OVERRULED
 from gateway.clock import Clock, ClockSource, ClockState, SystemClock
 from gateway.driver import Driver
 from gateway.driverbug import blame
@@ -98,8 +99,8 @@ class LampKeeper:
         """Whether a command is one of a lamp's; others of its driver are none of ours."""
         return name in NAMES
 
-    async def command(self, name: str, arguments: Mapping[str, float], by: str) -> tuple[bool, str]:
-        """Take a wish of "person", "rule" or "hub": whether it is done, and a text for a person."""
+    async def command(self, name: str, arguments: Mapping[str, float], by: str) -> tuple[int, str]:
+        """Take a wish of "person", "rule" or "hub": whether it is done (or OVERRULED), and a text for people."""
         source = _SOURCES[by]
         now_ns = self._clock.mono_ns()
         async with self._lock:
@@ -116,7 +117,7 @@ class LampKeeper:
             return False, f"{self._name} did not get it, and gets it when it can: {trouble}"
         decides = self._lamp.source
         if name != "auto" and decides is not None and decides < source:
-            return True, f"{what} is noted; a {decides.name.lower()}'s wish comes first"
+            return OVERRULED, f"{what} is noted; a {decides.name.lower()}'s wish comes first"
         return True, what
 
     def opened(self) -> None:

@@ -8,7 +8,7 @@ the orders behind it for so long, and nothing else of core.
 import logging
 from typing import Final
 
-from gateway.askworker import ask
+from gateway.askworker import OVERRULED, ask
 from gateway.errors import ConfigError, PortGone
 from gateway.log import say
 from gateway.order import LAMP_ORDERS, Order, table_number
@@ -42,7 +42,9 @@ def carry_out(plan: Plan, order: Order) -> Outcome:
     try:
         done, text = ask(path, [number, command, numbers, "hub"], sensor.name, DEADLINE_S)
     except (PortGone, ConfigError) as error:
-        done, text = False, str(error)
+        done, text = 0, str(error)
     level = logging.INFO if done else logging.ERROR
     say(_log, level, f"the hub's {order.name} for {sensor.name}: {text}", order=order.id.hex())
+    if done == OVERRULED:
+        return Outcome.OVERRULED
     return Outcome.DONE if done else Outcome.FAILED

@@ -185,7 +185,7 @@ class BoxCommand(IntEnum):
 
 
 class Outcome(IntEnum):
-    """What became of a box's command; the last field of its result. All but DONE changed nothing."""
+    """What became of a box's command; the last field of its result. All but DONE changed nothing yet."""
 
     DONE = 0
     FAILED = 1  # tried, and it could not be done: the box's log says why
@@ -202,6 +202,9 @@ class Outcome(IntEnum):
     NO_SITE = 12  # this core was started from a plan alone
     NOT_PINNED = 13  # the box was enrolled before hubs signed commands
     OTHER_TABLE = 14  # the box's sensors are others than when it was signed, so its number may mean another
+    OVERRULED = 15  # a lamp's wish is noted; what a person there or a rule wishes comes first
+        15  # a lamp's wish is noted; what a person there or a rule wishes comes first, as long as it holds
+    )
 
 
 Record = Reading | Event | Health | Result

@@ -47,6 +47,7 @@ _TEXTS: Final = {
     Outcome.SITE_WRONG: "the site file has errors, the old plan goes on; `gateway check` there shows them",
     Outcome.NO_SITE: "the box's core was started without a site file",
     Outcome.OTHER_TABLE: "the box has other sensors than when this was given; give it again",
+    Outcome.OVERRULED: "it is noted; at the pole a person or a rule wishes otherwise, which comes first",
     Outcome.NOT_PINNED: "the box was enrolled by older software; enrol it anew: gateway hub token --box NAME",
 }
 

@@ -11,6 +11,7 @@ import pytest
 from lamp_post import Dimmer, Post, Switch
 from virtualtime import run
 
+from gateway.askworker import OVERRULED
 from gateway.clock import ClockSource
 from gateway.lightplan import LightingPlan, Moment, ProofPlan
 
@@ -52,7 +53,10 @@ async def test_a_command_is_carried_out_at_once_and_read(post: Post) -> None:
             "lamp: dim to 40 % for 60 s",
         )
         assert post.wires.told == [(0.0, "40")]
-        assert await keeper.command("on", {}, "hub") == (True, "lamp: on is noted; a rule's wish comes first")
+        assert await keeper.command("on", {}, "hub") == (
+            OVERRULED,
+            "lamp: on is noted; a rule's wish comes first",
+        )
         await asyncio.sleep(100)
         assert await keeper.command("auto", {}, "hub") == (True, "lamp: auto")
         await asyncio.sleep(1)

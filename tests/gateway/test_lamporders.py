@@ -12,6 +12,7 @@ import pytest
 from order_kit import BOX, HandClock, Life, Owner, enrol, order_id
 
 from gateway import lamporders
+from gateway.askworker import OVERRULED
 from gateway.clock import ClockSource
 from gateway.ledger import Phase
 from gateway.order import ARGUMENTS, Order, pack_order, table_number, unpack_order
@@ -173,6 +174,13 @@ def test_what_the_lamp_did_not_get_has_failed_and_the_log_says_why(
     worker.answer = [False, "street-lamp did not get it, and gets it when it can: unplugged"]
     assert life.obey(OWNER.order("auto", 1, numbers(plan_of(state)))) == ["failed"]
     assert "the hub's auto for street-lamp: street-lamp did not get it" in caplog.text
+
+
+def test_what_somebody_at_the_pole_overrules_is_not_said_to_be_done(
+    life: Life, state: Path, worker: FakeWorker
+) -> None:
+    worker.answer = [OVERRULED, "street-lamp: on is noted; a person's wish comes first"]
+    assert life.obey(OWNER.order("lamp", 1, numbers(plan_of(state), **LAMP))) == ["overruled"]
 
 
 def test_without_a_worker_it_has_failed_and_a_core_that_died_meanwhile_says_interrupted(

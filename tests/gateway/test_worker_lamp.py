@@ -13,7 +13,7 @@ from plug import Plug
 from stand_in import Core, sensor_plan
 from working import working
 
-from gateway.askworker import ask
+from gateway.askworker import OVERRULED, ask
 from gateway.lightconfig import MEASURES
 from gateway.lightplan import LightingPlan, ProofPlan
 from gateway.plan import Plan, PortPlan, SensorPlan
@@ -38,7 +38,7 @@ def lamp_plan(state: Path, plug: Plug, driver: type[Dimmer] | type[Switch]) -> P
     return Plan("elm", state, (PortPlan(0, f"serial:{plug.path}", "serial", (sensor,)),))
 
 
-async def told(state: Path, *request: object) -> tuple[bool, str]:
+async def told(state: Path, *request: object) -> tuple[int, str]:
     return await asyncio.to_thread(ask, state / "run" / "port-0.sock", [3, *request], "lamp")
 
 
@@ -56,7 +56,7 @@ async def test_commands_of_all_reach_the_wire_by_rank_and_are_recorded(tmp_path:
         assert await told(tmp_path, "off", {}) == (True, "lamp: off")
         assert plug.hears() == b"off"
         assert await told(tmp_path, "on", {"for_s": 9}, "rule") == (
-            True,
+            OVERRULED,
             "lamp: on for 9 s is noted; a person's wish comes first",
         )
         assert await told(tmp_path, "auto", {}) == (True, "lamp: auto")
