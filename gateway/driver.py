@@ -211,6 +211,7 @@ class SerialDriver(Driver):
     every_s: ClassVar[float] = 0.0
     answer_s: ClassVar[float] = 1.0  # how long an answer may take to begin
     quiet_s: ClassVar[float] = 0.0  # how long nobody speaks between an answer and the next question
+    quiet_chars: ClassVar[float] = 0.0  # the same, in characters of the line; the longer of the two counts
     shares: ClassVar[bool] = False  # speaks only when asked, so several such sensors may share a line
 
     def line_for(self) -> str:
@@ -220,6 +221,11 @@ class SerialDriver(Driver):
     def every_for(self) -> float:
         """How often this sensor is asked, in seconds: `every_s`, unless its settings say otherwise."""
         return self.every_s
+
+    def address_for(self) -> int | None:
+        """The device on a shared line, if its answers say whose and of what kind they are, so that a late
+        one is taken for no other; commands then need not wait for polls that nobody answers."""
+        return None
 
     def greet(self) -> bytes | Talk[None] | None:
         """What to say once, when the port was opened, or to a device that was away: bytes that nobody

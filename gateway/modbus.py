@@ -115,11 +115,16 @@ class ModbusDriver(SerialDriver):
     kind = "serial"
     framing = ModbusRtu()
     answer_s = 0.5
-    quiet_s = 0.03  # 3.5 characters at 1200 baud
+    quiet_s = 0.005  # for devices that are slow to listen again
+    quiet_chars = 3.5
     shares = True
     settings: ModbusSettings
     registers: ClassVar[tuple[Register, ...]] = ()
     gap: ClassVar[int] = 0
+
+    def address_for(self) -> int | None:
+        """Its unit, with which every answer begins."""
+        return self.settings.unit
 
     def poll(self) -> Talk[Values | None]:
         """All registers, in as few requests as they need. Of a driver without, nothing."""

@@ -6,6 +6,10 @@ not answer three times in a row is away, and asked seldom until it answers; the 
 
 A question that got no answer, or a wrong one, may still get it: until then, or for another `answer_s`, nobody
 is asked, and what comes is thrown away. So a late answer is never taken for that to the next question.
+
+Where answers say whose they are (`SerialDriver.address_for`), a command need not wait for all that: a poll
+gives way to it between two questions, and one that no answer begins to, within twice the time that this
+sensor took so far, is asked again behind the command. So a dead device costs a lamp on its line nothing.
 """
 
 import math
@@ -22,6 +26,8 @@ QUESTIONS_MAX: Final = 256  # of one conversation
 COMMANDS_MAX: Final = 16  # waiting for the line
 FRAME_CHARS: Final = 300  # how long an answer may go on once it has begun, in characters
 PAUSE_S: Final = 0.01
+BEGIN_S: Final = 0.03  # within it an answer begins, unless this sensor has taken longer before
+FORGET: Final = 0.9  # of the longest it took, with each answer
 
 Done = Callable[[Exception | None], None]
 
@@ -35,6 +41,7 @@ class _Turn:
         self.due = 0.0
         self.is_greeted = False
         self.missed = 0
+        self.begin_s = 0.0  # how long its answers took to begin, the longest of late
 
     def begin(self) -> "_Errand | None":
         """A greeting, or what it is asked for; None if there is nothing to say now."""
@@ -80,6 +87,7 @@ class _Errand:
         self.driver = driver
         self.talk = None if isinstance(what, bytes) else what
         self.octets = what if isinstance(what, bytes) else b""  # to be sent next
+        self.said = b""  # the question under way
         self.turn = turn
         self.is_greeting = is_greeting
         self.done = done
@@ -119,9 +127,13 @@ class Talks:
         self._char_s = char_s
         self._commands: deque[_Errand] = deque()
         self._errand: _Errand | None = None
+        self._paused: _Errand | None = None  # a poll that gave way to a command
         self._until: float | None = None  # so long an answer is waited for
+        self._said_at = 0.0  # when the question was out
+        self._begun_at: float | None = None  # when the first byte came since
         self._free_at = 0.0  # after it the line is quiet again
         self._late_until = 0.0  # before it an answer may come that nobody waits for any more
+        self._late_of: int | None = None  # who would give it, if answers say so
         self._at_most = 0.0  # of either
         self.answers: list[Answer] = []
         self.counters: Counter[str] = Counter()
@@ -130,13 +142,14 @@ class Talks:
         """The line was just opened: everybody is due, and greeted first."""
         for turn in self._turns:
             turn.due, turn.is_greeted, turn.missed = now, False, 0
+            turn.begin_s = 0.0
         self._free_at = self._late_until = now
-        self._until = None
+        self._until = self._paused = None
 
     def stop(self, why: str) -> None:
         """The line was closed: whoever waits for a command to be done learns that it is not."""
         waiting = [errand for errand in (self._errand, *self._commands) if errand is not None]
-        self._errand = self._until = None
+        self._errand = self._paused = self._until = None
         self._commands.clear()
         for errand in waiting:
             if errand.done is not None:
@@ -151,18 +164,19 @@ class Talks:
     def due(self) -> float | None:
         """When to call `step` again, if nothing is heard before; None if nothing is to be done."""
         if self._until is not None:
-            return self._until
+            return min(self._until, self._give_way_at())
         next_at = 0.0
-        if self._errand is None and not self._commands:
+        if self._errand is None and self._paused is None and not self._commands:
             next_at = min((turn.due for turn in self._turns), default=math.inf)
-        return None if next_at == math.inf else max(next_at, self._free_at, self._late_until)
+        return None if next_at == math.inf else max(next_at, self._quiet_at())
 
     def stirs(self, now: float) -> None:
         """Bytes come in: an answer that has begun may take its time, in time or late."""
         if self._until is not None:
             self._until = self._at_most
+            self._begun_at = self._begun_at or now
         elif now < self._late_until:
-            self._late_until = self._at_most
+            self._late_until, self._late_of = self._at_most, None  # it comes: let it
 
     def heard(self, now: float, frame: bytes) -> bool:
         """A frame came in: whether somebody waited for it."""
@@ -172,34 +186,68 @@ class Talks:
                 self.counters["late_frames"] += 1
                 self._late_until = now
             return False
-        self._free_at = now + errand.driver.quiet_s
+        self._free_at = now + self._quiet_s(errand)
+        began_at, self._begun_at = self._begun_at or now, None
         self._go_on(now, errand, frame)
+        if errand.turn is not None and (self._errand is not errand or errand.octets):
+            took_s = began_at - self._said_at
+            errand.turn.begin_s = max(took_s, FORGET * errand.turn.begin_s)
         return True
 
     def step(self, now: float) -> bytes:
         """What is to be sent now; empty if nothing is."""
         if self._until is not None and self._errand is not None:
-            if now < self._until:
+            if now >= self._give_way_at():
+                self._errand.octets = self._errand.said
+                self._pause()
+            elif now < self._until:
                 return b""
+        if self._until is not None and self._errand is not None:
             answer_s = self._errand.driver.answer_s
             self._until = None
-            self._be_late(now, answer_s)
+            self._be_late(now, answer_s, self._errand)
             self._go_on(now, self._errand, NoAnswer(f"no answer within {answer_s:g} s"))
-        while self._until is None and now >= max(self._free_at, self._late_until):
+        while self._until is None and now >= self._quiet_at():
+            if self._commands and self._errand is not None and _may_pause(self._errand):
+                self._pause()
             if self._errand is None and not self._next(now):
                 break
             if self._errand is not None and self._errand.octets:
                 return self._say(now, self._errand)
         return b""
 
-    def _be_late(self, now: float, late_s: float) -> None:
-        self._late_until = now + late_s
+    def _give_way_at(self) -> float:
+        """When the poll under way, if nothing of its answer has come by then, is put off for a command."""
+        errand = self._errand
+        if not self._commands or errand is None or errand.turn is None or self._begun_at is not None:
+            return math.inf
+        if not _is_elsewhere(self._commands[0].driver, errand.driver.address_for()):
+            return math.inf
+        return self._said_at + max(BEGIN_S, 2 * errand.turn.begin_s)
+
+    def _quiet_at(self) -> float:
+        """When the next may speak."""
+        errand = self._errand
+        if self._commands and (errand is None or _may_pause(errand)):
+            errand = self._commands[0]
+        if errand is not None and errand.turn is None and _is_elsewhere(errand.driver, self._late_of):
+            return self._free_at  # a late answer would not be taken for that to this command
+        return max(self._free_at, self._late_until)
+
+    def _pause(self) -> None:
+        self._paused, self._errand, self._until = self._errand, None, None
+
+    def _be_late(self, now: float, late_s: float, errand: _Errand) -> None:
+        self._late_until, self._late_of = now + late_s, errand.driver.address_for()
         self._at_most = self._late_until + FRAME_CHARS * self._char_s
 
     def _next(self, now: float) -> bool:
         """Take up the next command, or whoever's turn it is; whether there was one."""
         if self._commands:
             errand = self._commands.popleft()
+        elif self._paused is not None:
+            self._errand, self._paused = self._paused, None
+            return True
         else:
             turn = min(self._turns, key=lambda turn: turn.due, default=None)
             if turn is None or now < turn.due:
@@ -216,16 +264,21 @@ class Talks:
         return True
 
     def _say(self, now: float, errand: _Errand) -> bytes:
-        octets, errand.octets = errand.octets, b""
+        octets = errand.said = errand.octets
+        errand.octets = b""
         said_at = now + len(octets) * self._char_s
         if errand.talk is None:
-            self._free_at = said_at + errand.driver.quiet_s
+            self._free_at = said_at + self._quiet_s(errand)
             self._end(now, errand)
         else:
             self._wait(said_at, errand)
         return octets
 
+    def _quiet_s(self, errand: _Errand) -> float:
+        return max(errand.driver.quiet_s, errand.driver.quiet_chars * self._char_s)
+
     def _wait(self, since: float, errand: _Errand) -> None:
+        self._said_at, self._begun_at = since, None
         self._until = since + errand.driver.answer_s
         self._at_most = self._until + FRAME_CHARS * self._char_s
 
@@ -247,7 +300,7 @@ class Talks:
         self, now: float, errand: _Errand, *, values: Values | None = None, error: Exception | None = None
     ) -> None:
         if self._until is not None and isinstance(error, BadFrame) and not isinstance(error, Refused):
-            self._be_late(now, self._until - now)  # that was not it, perhaps; it may still come
+            self._be_late(now, self._until - now, errand)  # that was not it, perhaps; it may still come
         self._errand = self._until = None
         if errand.done is not None:
             errand.done(error)
@@ -255,3 +308,13 @@ class Talks:
             is_gone = errand.turn.ends(now, error, was_greeting=errand.is_greeting)
             if errand.talk is not None:
                 self.answers.append(Answer(errand.driver, values, error, errand.frame, is_gone))
+
+
+def _is_elsewhere(driver: SerialDriver, address: int | None) -> bool:
+    """Whether a driver's device is surely another one than that at `address`."""
+    return address is not None and driver.address_for() not in {None, address}
+
+
+def _may_pause(errand: _Errand) -> bool:
+    """Whether a command may come between two questions of it."""
+    return errand.turn is not None and not errand.is_greeting and errand.driver.address_for() is not None
