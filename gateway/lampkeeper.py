@@ -100,7 +100,7 @@ class LampKeeper:
         return name in NAMES
 
     async def command(self, name: str, arguments: Mapping[str, float], by: str) -> tuple[int, str]:
-        """Take a wish of "person", "rule" or "hub": whether it is done (or OVERRULED), and a text for people."""
+        """Take a wish of "person", "rule" or "hub": whether it is done (or OVERRULED), and what to say."""
         source = _SOURCES[by]
         now_ns = self._clock.mono_ns()
         async with self._lock:

@@ -203,8 +203,6 @@ class Outcome(IntEnum):
     NOT_PINNED = 13  # the box was enrolled before hubs signed commands
     OTHER_TABLE = 14  # the box's sensors are others than when it was signed, so its number may mean another
     OVERRULED = 15  # a lamp's wish is noted; what a person there or a rule wishes comes first
-        15  # a lamp's wish is noted; what a person there or a rule wishes comes first, as long as it holds
-    )
 
 
 Record = Reading | Event | Health | Result
