@@ -138,8 +138,8 @@ def test_a_slow_or_long_answer_is_let_finish_so_that_nobody_speaks_at_once(
         3 if slow_s > BEGIN_S else BEGIN_S + 0.015
     )  # it is known to be slow, or in the midst of its first
     for _ in range(200):
-        bus.run(rng.uniform(0, 0.5))
         assert bus.dim(lamp)[1] == [None]
+        bus.run(rng.uniform(0, 0.5))
     assert bus.collisions == 0
     assert not bus.gone
 
