@@ -11,8 +11,21 @@ from typing import Final
 
 UNUSED: Final = ("ssl", "_hashlib")
 _WITHOUT: Final = ("hashlib", "hmac", "random", "secrets", "asyncio")
+_OWN_HASHES: Final = ("_md5", "_sha1", "_sha3", "_blake2")
 
-if not sys.modules.keys() & {*UNUSED, *_WITHOUT}:  # in a test, say, all may be there already
+
+def _has_own_hashes() -> bool:
+    """Some systems build Python with none but OpenSSL's; hashlib then needs it."""
+    try:
+        for name in _OWN_HASHES:
+            import_module(name)
+    except ImportError:
+        return False
+    return True
+
+
+# In a test, say, all may be there already.
+if not sys.modules.keys() & {*UNUSED, *_WITHOUT} and _has_own_hashes():
     for name in UNUSED:
         sys.modules[name] = None  # type: ignore[assignment]  # "not installed", to who imports it now
     for name in _WITHOUT:

@@ -39,3 +39,12 @@ def test_hashes_are_the_same_and_tls_can_be_had() -> None:
         "True",
         "True",
     ]
+
+
+@pytest.mark.slow
+def test_a_python_with_none_but_openssls_hashes_keeps_it() -> None:
+    code = (
+        "import sys; sys.modules.update(_md5=None, _sha1=None);"
+        "import gateway.lean, hashlib; print(hashlib.md5(b'').hexdigest()[:8], '_hashlib' in sys.modules)"
+    )
+    assert said(code).split() == ["d41d8cd9", "True"]
