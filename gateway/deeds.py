@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from gateway.clock import SystemClock
 from gateway.commandsocket import CommandSocket
-from gateway.log import Condition
+from gateway.log import Condition, say
 from gateway.neighbours import Neighbours
 from gateway.plan import FeedPlan, Plan, PortPlan, RulePlan, SensorPlan
 from gateway.reading import Event, Reading, Record, Result
+from gateway.rests import kept_rests
 from gateway.rules import Rules
 
 FLUSH_S: Final = 1.0  # a worker that stops gives what is under way this long
@@ -34,7 +36,7 @@ class Deeds:
         self._commands = commands
         self._put = put
         self._by_number = {sensor.number: sensor for sensor in plan.sensors}
-        self._rules = Rules(port.rules)
+        self._rules = Rules(port.rules, _rests(plan, port))
         self._feeds = _by_sensor(port.feeds)
         self._neighbours = Neighbours(plan.state / "run")
         self._well = {rule.name: Condition(_log, f"rule {rule.name}") for rule in port.rules}
@@ -139,6 +141,16 @@ class Deeds:
         self._timer = self._timer_ns = None
         self._do(self._rules.tick(time.monotonic_ns()))
         self._set_timer()
+
+
+def _rests(plan: Plan, port: PortPlan) -> memoryview | None:
+    """What the worker before this one left; a disk that refuses is no reason to be without rules."""
+    path = plan.state / "run" / f"port-{port.number}.rests"
+    try:
+        return kept_rests(path, SystemClock().state().boot, port.rules)
+    except OSError as error:
+        say(_log, logging.ERROR, f"{path} cannot be made ({error.strerror}); a restart ends all rests")
+        return None
 
 
 def _by_sensor(feeds: tuple[FeedPlan, ...]) -> Mapping[int, list[FeedPlan]]:

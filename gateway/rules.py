@@ -17,12 +17,14 @@ _SILENT = frozenset({HealthCode.PORT_GONE, HealthCode.PARKED, HealthCode.DEAF})
 class Rules:
     """The rules of one port. `see` and `tick` give those that are due; each is then at rest for its time.
 
-    `counters`: due (deeds given), rested (events that came while their rule was at rest).
+    `counters`: due (deeds given), rested (events that came while their rule was at rest). `rests` has until
+    when each rule rests, in their order, and is kept up to date: `gateway.rests` keeps it for the next worker.
     """
 
-    def __init__(self, rules: Sequence[RulePlan]) -> None:
+    def __init__(self, rules: Sequence[RulePlan], rests: "list[int] | memoryview | None" = None) -> None:
         self.counters: Counter[str] = Counter()
-        self._rules = [_Rule(rule, self.counters) for rule in rules]
+        rests = [0] * len(rules) if rests is None else rests
+        self._rules = [_Rule(rule, self.counters, rests, place) for place, rule in enumerate(rules)]
 
     def see(self, now_ns: int, sensor: int, record: Record) -> list[RulePlan]:
         """A sensor's record: the rules that it makes due."""
@@ -56,17 +58,19 @@ def _due(rules: "Iterable[_Rule]", now_ns: int) -> list[RulePlan]:
 class _Rule:
     """One rule. A level that is reached is `waiting` until it was held and the rule has rested."""
 
-    def __init__(self, plan: RulePlan, counters: Counter[str]) -> None:
+    def __init__(
+        self, plan: RulePlan, counters: Counter[str], rests: list[int] | memoryview, place: int
+    ) -> None:
         self.plan = plan
         self._counters = counters
-        self._rests_until_ns = 0
+        self._rests, self._place = rests, place
         self._since_ns: int | None = None  # the value is beyond the level since then
         self._done = False  # it triggered, and the value was not back since
         self._now = False  # an event, or a reading that counts by itself
 
     def happened(self, now_ns: int) -> None:
         """The rule's event, or a reading that is the value it waits for."""
-        if now_ns < self._rests_until_ns:
+        if now_ns < self._rests[self._place]:
             self._counters["rested"] += 1
         else:
             self._now = True
@@ -98,7 +102,7 @@ class _Rule:
             return False
         self._done = not self._now
         self._now = False
-        self._rests_until_ns = now_ns + round(self.plan.rest_s * 1e9)
+        self._rests[self._place] = now_ns + round(self.plan.rest_s * 1e9)
         self._counters["due"] += 1
         return True
 
@@ -106,7 +110,7 @@ class _Rule:
         """When a level that is reached will have been held, and the rule rested."""
         if self._since_ns is None or self._done:
             return None
-        return max(self._since_ns + round(self.plan.hold_s * 1e9), self._rests_until_ns)
+        return max(self._since_ns + round(self.plan.hold_s * 1e9), self._rests[self._place])
 
     def _beyond(self, value: float) -> bool:
         if self.plan.sign == "=":

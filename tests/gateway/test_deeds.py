@@ -102,6 +102,22 @@ async def test_a_raised_event_is_recorded_and_other_rules_follow_from_it(state: 
 
 
 @in_loop
+async def test_a_rule_that_has_just_done_something_rests_also_in_the_next_worker(state: Path) -> None:
+    plan = two_ports(state, RulePlan("up", 1, **HIGH | {"rest_s": 3600.0}, label="high"))
+    river, core = Plug(state / "river"), Core(plan)
+    for life in (1, 2):
+        async with working(plan, 0):
+            river.says(b"6\n")
+            await core.until(lambda _, life=life: len(core.of(Kind.READING)) == life)  # type: ignore[misc]
+    assert len(core.of(Kind.EVENT)) == 1
+    other = two_ports(state, RulePlan("up", 1, **HIGH | {"rest_s": 60.0}, label="high"))
+    async with working(other, 0):
+        river.says(b"6\n")
+        await core.until(lambda _: len(core.of(Kind.EVENT)) == 2)
+    core.close()
+
+
+@in_loop
 async def test_a_level_that_is_held_needs_no_further_reading(state: Path) -> None:
     plan = two_ports(state, RulePlan("held", 1, **HIGH, hold_s=0.1, label="high"))
     river, core = Plug(state / "river"), Core(plan)
