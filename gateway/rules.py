@@ -18,7 +18,7 @@ class Rules:
     """The rules of one port. `see` and `tick` give those that are due; each is then at rest for its time.
 
     `counters`: due (deeds given), rested (events that came while their rule was at rest). `rests` has until
-    when each rule rests, in their order, and is kept up to date: `gateway.rests` keeps it for the next worker.
+    when each rests, in their order, and is kept up to date; `gateway.rests` hands it to the next worker.
     """
 
     def __init__(self, rules: Sequence[RulePlan], rests: "list[int] | memoryview | None" = None) -> None:
