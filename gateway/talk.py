@@ -9,7 +9,7 @@ is asked, and what comes is thrown away. So a late answer is never taken for tha
 
 Where answers say whose they are (`SerialDriver.address_for`), a command need not wait for all that: a poll
 gives way to it between two questions, and one that no answer begins to, within twice the time that this
-sensor took so far, is asked again behind the command. So a dead device costs a lamp on its line nothing.
+sensor took so far, is asked again behind the command, once. A dead device costs a lamp on its line nothing.
 """
 
 import math
@@ -88,6 +88,7 @@ class _Errand:
         self.talk = None if isinstance(what, bytes) else what
         self.octets = what if isinstance(what, bytes) else b""  # to be sent next
         self.said = b""  # the question under way
+        self.gave_way = False  # to a command, before anything was answered
         self.turn = turn
         self.is_greeting = is_greeting
         self.done = done
@@ -197,16 +198,18 @@ class Talks:
     def step(self, now: float) -> bytes:
         """What is to be sent now; empty if nothing is."""
         if self._until is not None and self._errand is not None:
-            if now >= self._give_way_at():
+            gives_way = now >= self._give_way_at()
+            if now < self._until and not gives_way:
+                return b""
+            if gives_way and not self._errand.gave_way:
+                self._errand.gave_way = True
                 self._errand.octets = self._errand.said
                 self._pause()
-            elif now < self._until:
-                return b""
-        if self._until is not None and self._errand is not None:
-            answer_s = self._errand.driver.answer_s
-            self._until = None
-            self._be_late(now, answer_s, self._errand)
-            self._go_on(now, self._errand, NoAnswer(f"no answer within {answer_s:g} s"))
+            else:  # one that gives way again and again would keep the polls of the others waiting
+                self._until = None
+                self._be_late(now, self._errand.driver.answer_s, self._errand)
+                waited_s = now - self._said_at
+                self._go_on(now, self._errand, NoAnswer(f"no answer within {waited_s:.2g} s"))
         while self._until is None and now >= self._quiet_at():
             if self._commands and self._errand is not None and _may_pause(self._errand):
                 self._pause()

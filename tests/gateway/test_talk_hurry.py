@@ -119,12 +119,12 @@ def test_a_dead_unit_costs_a_lamp_nothing() -> None:
 def test_a_unit_that_died_just_now_is_away_although_commands_come_in_between() -> None:
     dead, lamp = Meter(ModbusSettings(2)), Dimmer(ModbusSettings(3))
     bus = Bus([dead, lamp], {3: 0.01})
-    for _ in range(100):
+    for _ in range(100):  # a ramp, say
         bus.run(0.15)
         assert bus.dim(lamp)[0] <= LAMP_S
-    bus.run(30)
     assert bus.gone == [dead]
     assert sum(unit == 2 for _, unit, _ in bus.said) > GONE_AFTER
+    assert bus.values.count(lamp) >= 0.35 * (bus.now - 100), "its own readings, one each 2 s"
 
 
 @pytest.mark.parametrize(("gap", "slow_s"), [(0, 0.12), (40, 0.01)])
