@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from gateway_hil.kit.table import RULES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 PACKAGE = Path(__file__).parent / "aids" / "kit_package"
+Answers = dict[str, Future[subprocess.CompletedProcess[str]]]
 CASES = PACKAGE / "tests" / "drivers" / "acme-vane"
 
 # Driver, the rule that it breaks, and what the text of the failure says.
@@ -69,11 +72,34 @@ def gateway(site: Path, state: Path, *words: str) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=200)
 
 
+@pytest.fixture(scope="module")
+def answers(
+    installed: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Answers]:
+    """All that are asked for in this run, four at a time: most of it is waiting."""
+    asked = [
+        item.callspec.params
+        for item in request.session.items
+        if item.path == Path(__file__) and hasattr(item, "callspec")
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        yield {
+            each["driver"]: pool.submit(gateway, installed, tmp_path_factory.mktemp("state"), *check(**each))
+            for each in asked
+        }
+
+
+def check(driver: str, rule: str, text: str) -> list[str]:
+    """The words of one check."""
+    del text
+    return ["--check", driver, "--rule", rule, "--cases", str(CASES)]
+
+
 @pytest.mark.parametrize(("driver", "rule", "text"), BROKEN, ids=[name for name, _, _ in BROKEN])
 def test_a_driver_that_breaks_one_rule_is_told_which_and_how(
-    installed: Path, tmp_path: Path, driver: str, rule: str, text: str
+    answers: Answers, driver: str, rule: str, text: str
 ) -> None:
-    done = gateway(installed, tmp_path, "--check", driver, "--rule", rule, "--cases", str(CASES))
+    done = answers[driver].result()
     told = [line for line in done.stdout.splitlines() if f" {rule} " in line]
     assert done.returncode == 1, done.stdout + done.stderr
     assert len(told) == 1, done.stdout
