@@ -41,7 +41,7 @@ class Counting(Sds011):
 
 @pytest.fixture(autouse=True)
 def _no_cap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A box lets 50 readings a second through for ever; here every frame's counts."""
+    """A box lets 200 readings a second through for ever, and no more; here every frame's counts."""
     (tmp_path / "sitecustomize.py").write_text("import gateway.flood\ngateway.flood._COST_NS = 10**6\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
 
