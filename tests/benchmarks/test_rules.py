@@ -13,7 +13,7 @@ from gateway.rulecircle import circle
 @pytest.mark.slow
 def test_every_press_lights_the_lamp_and_99_of_100_within_100_ms() -> None:
     with tempfile.TemporaryDirectory(prefix="rules-", dir="/var/tmp") as folder, pole(Path(folder)) as ends:
-        found = figures(rounds(200, *ends))
+        found = figures(rounds(100, *ends))
     assert found["dark"] == 0
     assert found["p99_ms"] <= PROMISED_MS
 

@@ -90,7 +90,8 @@ def test_a_brightness_that_cannot_be_is_no_reading() -> None:
 async def test_each_unit_is_itself_and_one_that_is_missing_troubles_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(talk, "AWAY_S", 1.0)
+    monkeypatch.setattr(talk, "AWAY_S", 0.5)
+    monkeypatch.setattr(Sdm120, "answer_s", 0.25)
     line = tmp_path / "line"
     names = {"first": 1, "second": 2, "missing": 3}
     sensors = "".join(_SENSOR.format(name=name, line=line, unit=unit) for name, unit in names.items())
@@ -112,7 +113,7 @@ async def test_each_unit_is_itself_and_one_that_is_missing_troubles_nobody(
             await until(lambda: len(readings("first")) > 3 and len(readings("second")) > 3)
             await until(lambda: "port_gone" in away("missing"))
             assert "port_gone" not in away("first") + away("second")
-            bus.late(0.7)  # answers come when the question is no longer asked, in the midst of the next
+            bus.late(0.35)  # answers come when the question is no longer asked, in the midst of the next
             await until(lambda: "port_gone" in away("first") and "port_gone" in away("second"))
             bus.late(0)
             so_far = len(readings("first"))

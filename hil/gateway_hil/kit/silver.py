@@ -137,6 +137,12 @@ def fast(place: Place) -> str:
     """Ten times as often as it usually talks."""
     if place.device.every_s is None:
         raise NotAsked("it only answers, so the box sets the pace")
+    # `usual` was found without pauses, where one that leaves out what comes fast gave less: ask it in time.
+    begin_ns, first = time.monotonic_ns(), place.device.rounds
+    place.wait_rounds(ROUNDS, 10)
+    in_time = min(1.0, len(place.readings(begin_ns)) / max(1, place.device.rounds - first))
+    if in_time > place.usual + 0.2:  # by more than what is cut at either end
+        place.usual = in_time - 0.1
     before_s, place.device.every_s = place.device.every_s, max(0.01, PACE_S / 10)
     try:
         return _most_of(place, 5 * ROUNDS, "at ten times its pace")

@@ -166,7 +166,7 @@ class TrustsTheWallClock(Vane):
 
 
 class TooSlow(Vane):
-    """Takes at most thirty frames a second."""
+    """Takes at most twelve frames a second."""
 
     _second = _count = 0
 
@@ -177,7 +177,7 @@ class TooSlow(Vane):
         second = int(time.monotonic())
         self._count = self._count + 1 if second == self._second else 0
         self._second = second
-        return None if self._count > 30 else super().decode(frame)
+        return None if self._count >= 12 else super().decode(frame)
 
 
 class DeafAfterFlood(Vane):
