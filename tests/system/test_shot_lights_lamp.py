@@ -19,7 +19,7 @@ from .rig import BOX, Pole, Process, until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 LEAD_S = 4.0  # until both workers are up
-SHOTS_S = (1.0, 3.5, 6.0)
+SHOTS_S = (1.0, 2.8, 4.6)
 WINDOW_S = 0.5
 BLOCK_S = 0.02  # the microphone hands sound over in blocks
 RULE_S = 0.1
