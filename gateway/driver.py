@@ -257,6 +257,10 @@ class SerialDriver(Driver):
         name = cls.__qualname__
         if not _LINE.fullmatch(cls.line):
             raise TypeError(f'{name}: line = {cls.line!r}; write it like "9600 8n1"')
+        if isinstance(cls.framing, type):
+            raise TypeError(
+                f"{name}: framing = {cls.framing.__name__} wants its parentheses, like framing = Lines()"
+            )
         if cls.ask and cls.polls():
             raise TypeError(f"{name}: either ask, whose answer goes to decode(), or poll()")
         is_asked = bool(cls.ask) or cls.polls()

@@ -13,7 +13,7 @@ from typing import Any, Final
 from gateway.findings import Findings
 from gateway.plan import PortPlan, RulePlan, SensorPlan
 from gateway.plugins import nearest
-from gateway.reading import SENSOR_NAME, Command, Measure
+from gateway.reading import NAME, SENSOR_NAME, Command, Measure
 from gateway.rulecircle import circle
 from gateway.stage import seconds
 from gateway.toml_keys import Path
@@ -25,7 +25,6 @@ REST_S: Final = 10.0  # where a rule names none
 REST_MIN_S: Final = 1.0
 LONGEST_S: Final = 86_400.0
 
-_LABEL: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _WHEN: Final = re.compile(r"\s*([^.\s<>=]+)\.([^.\s<>=]+)\s*(?:([<>=]+)\s*([^\s<>=]+)(?:\s+(\S+))?\s*)?")
 _WORDS: Final = {"true": 1.0, "on": 1.0, "false": 0.0, "off": 0.0}
 _EXAMPLES: Final = 'write it like "mic.gunshot" or "river.water_level > 2.5"'
@@ -83,7 +82,7 @@ class _Rules:
         match = _WHEN.fullmatch(entry["when"])
         sensor = self._sensors.get(match[1]) if match else None
         label = entry.get("raise")
-        if sensor is None or not isinstance(label, str) or not _LABEL.fullmatch(label):
+        if sensor is None or not isinstance(label, str) or not NAME.fullmatch(label):
             return None
         if label in sensor.labels or label in {measure.name for measure in sensor.measures}:
             text = f"{sensor.name} has a {label!r} already; give the rule's event a name of its own"
@@ -210,8 +209,8 @@ class _Rules:
             label = entry["raise"]
             if "with" in entry:
                 note.at_key((*path, "with"), "an event takes nothing with it; with belongs to do")
-            if not isinstance(label, str) or not _LABEL.fullmatch(label):
-                text = "must name an event with 1 to 32 of a-z, 0-9, - and _, beginning with a letter"
+            if not isinstance(label, str) or not NAME.fullmatch(label):
+                text = "must name an event with 1 to 32 of a-z, 0-9 and _, beginning with a letter"
                 note.at_value((*path, "raise"), f"raise {text}, not {shown(label)}")
                 return None
             return {"label": label}

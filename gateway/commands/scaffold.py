@@ -147,7 +147,7 @@ def with_entry(project: str, group: str, name: str, place: str) -> str:
     end = first
     while end < len(lines) and not lines[end].startswith("["):
         end += 1
-    while not lines[end - 1].strip():
+    while not lines[end - 1].strip() or lines[end - 1].startswith("#"):  # a comment is of what follows it
         end -= 1
     keys = list(points)
     after = [i for i in range(first, end) if lines[i].partition(" ")[0] > name]

@@ -114,6 +114,10 @@ def test_it_says_what_to_type_where_it_cannot_install(home, capsys) -> None:
     [
         (POINTS + 'a = "a:A"\nm = "m:M"\n', POINTS + 'a = "a:A"\ngill = "g:G"\nm = "m:M"\n'),
         (POINTS + 'm = "m:M"\na = "a:A"\n\n[x]\n', POINTS + 'm = "m:M"\na = "a:A"\ngill = "g:G"\n\n[x]\n'),
+        (
+            POINTS + 'm = "m:M"\na = "a:A"\n\n# x is\n[x]\n',
+            POINTS + 'm = "m:M"\na = "a:A"\ngill = "g:G"\n\n# x is\n[x]\n',
+        ),
         (POINTS + "\n[x]\n", POINTS + 'gill = "g:G"\n\n[x]\n'),
     ],
 )

@@ -94,6 +94,9 @@ BROKEN = {
         "is broken: TypeError: Noise: `settings: <class 'acme_noise.NoiseSettings'>` must name a class "
         "derived from Settings"
     ),
+    GOOD.replace("settings:", "framing = Lines\n    settings:"): (
+        "is broken: TypeError: Noise: framing = Lines wants its parentheses, like framing = Lines()"
+    ),
     GOOD.replace("settings: NoiseSettings", "settings = NoiseSettings()"): (
         "is broken: TypeError: Noise: name the settings by their class, like settings: NoiseSettings"
     ),
