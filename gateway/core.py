@@ -135,6 +135,7 @@ class Core:
             "wear": spool["wear"],
             "link": dict(self._link.counters),
             "uplink": self._uplink.status(),
+            "hub_trouble": self._uplink.trouble,
             "downlink": dict(self._downlink.counters),
         }
 

@@ -101,6 +101,11 @@ class Uplink(threading.Thread):
         """Whether the hub has welcomed both connections."""
         return all(connection.state == "up" for connection in self._connections)
 
+    @property
+    def trouble(self) -> str:
+        """Why the hub is not reached, for a person; empty if it is, or was not tried yet."""
+        return self._hub.broken or ""
+
     def status(self) -> dict[str, Any]:
         """State, counters and what is known of the way to the hub, of both connections, by role."""
         return {

@@ -21,6 +21,21 @@ def running(plan: Plan) -> Iterator[Finding]:
         )
         return
     yield from spool(status)
+    yield from hub(status, enrolled=(plan.state / "enrolment.json").exists())
+
+
+def hub(status: dict[str, Any], *, enrolled: bool) -> Iterator[Finding]:
+    """Whether core reaches its hub, and what is said against it. Nothing of a box that has none."""
+    if not enrolled:
+        return
+    states = {connection["state"] for connection in status["uplink"].values()}
+    if trouble := status["hub_trouble"]:
+        mend = "nothing is lost meanwhile; look at the hub, the cable and the modem, in this order"
+        yield Finding("hub", "wrong", f"its hub is not reached: {trouble}", mend)
+    elif states == {"up"}:
+        yield Finding("hub", "ok", "its hub takes what it sends")
+    else:
+        yield Finding("hub", "note", "its hub is being called", "ask again in some seconds")
 
 
 def spool(status: dict[str, Any]) -> Iterator[Finding]:

@@ -50,7 +50,9 @@ class Hub:
             return sub
 
         init = command("init", _init, "make a new hub: its folder and its keys")
-        init.add_argument("--bind", default=_BIND, metavar="ENDPOINT", help=f"where to listen ({_BIND})")
+        init.add_argument(
+            "--bind", metavar="ENDPOINT", help=f"where to listen ({_BIND}, or the port of --endpoint)"
+        )
         init.add_argument("--endpoint", help="where boxes find it, if not at this machine's own address")
         init.add_argument("--name", default="hub", help="its name (hub)")
         run = command("run", _run, "run the hub until Ctrl-C or SIGTERM")
@@ -87,7 +89,10 @@ def _init(arguments: argparse.Namespace) -> int:
     from gateway.enrolment import split_endpoint
     from gateway.hub.folder import create
 
-    folder = create(_path(arguments), arguments.bind, arguments.endpoint, arguments.name)
+    bind = arguments.bind or _BIND
+    if arguments.endpoint and not arguments.bind:
+        bind = f"tcp://0.0.0.0:{split_endpoint(arguments.endpoint)[1]}"
+    folder = create(_path(arguments), bind, arguments.endpoint, arguments.name)
     print(
         f"made the hub {folder.name!r} in {folder.path}; boxes find it at {folder.endpoint} and the next port"
     )

@@ -21,7 +21,7 @@ from gateway.doctor.finding import Finding
 from gateway.doctor.machine import clock, python_version, runtime
 from gateway.doctor.ports import alsa_ports, gpio_ports, other_buses, rtsp_ports, v4l2_ports
 from gateway.doctor.rights import device_rights
-from gateway.doctor.running import spool
+from gateway.doctor.running import hub, spool
 from gateway.doctor.state import enrolment, room, state_folder
 from gateway.plan import Plan, PortPlan, SensorPlan, SpoolPlan
 from gateway.ports import cameras, gpiochip
@@ -296,6 +296,16 @@ def test_doctor_on_what_core_says_of_its_spool():
         "records that wait for the hub: 12, the oldest for 2 days; a commit takes 4.2 ms, "
         "one in a hundred 90 ms; the disk is written 0.36 GB a day"
     )
+
+
+def test_doctor_on_a_hub_that_is_not_reached():
+    up, closed = {"state": "up"}, {"state": "closed"}
+    assert not list(hub({"uplink": {"U": closed}, "hub_trouble": "not enrolled"}, enrolled=False))
+    (well,) = hub({"uplink": {"U": up, "B": up}, "hub_trouble": ""}, enrolled=True)
+    (young,) = hub({"uplink": {"U": up, "B": closed}, "hub_trouble": ""}, enrolled=True)
+    (refused,) = hub({"uplink": {"U": closed, "B": up}, "hub_trouble": "refused_bad_table"}, enrolled=True)
+    assert [each.state for each in (well, young, refused)] == ["ok", "note", "wrong"]
+    assert "refused_bad_table" in refused.text
 
 
 def test_doctor_on_enrolment(tmp_path):

@@ -202,6 +202,7 @@ def test_an_emulator_is_started_by_its_drivers_name(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as end:
         main(["gps-nmea", "--help"])
     assert (end.value.code, "--link" in capsys.readouterr().out) == (0, True)
-    with pytest.raises(SystemExit):
-        main(["no-such-device", "--help"])
-    assert "invalid choice" in capsys.readouterr().err
+    assert main(["gps-nmae", "--help"]) == 1
+    assert "there is no emulator 'gps-nmae'; did you mean 'gps-nmea'?" in capsys.readouterr().err
+    assert main(["door-contact"]) == 1
+    assert "the emulator of door-contact has no serial port" in capsys.readouterr().err

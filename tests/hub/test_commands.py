@@ -58,8 +58,12 @@ def test_init_makes_a_hub_once(say: Say, tmp_path: Path) -> None:
 
 
 def test_init_says_where_it_listens_if_boxes_look_elsewhere(say: Say, tmp_path: Path) -> None:
-    _, out, _ = say("init", str(tmp_path / "a"), "--endpoint", "tcp://hub.example:17711")
+    elsewhere = ("--endpoint", "tcp://hub.example:17711", "--bind", "tcp://0.0.0.0:7711")
+    _, out, _ = say("init", str(tmp_path / "a"), *elsewhere)
     assert "it listens at  tcp://0.0.0.0:7711 and the next port" in out
+    _, out, _ = say("init", str(tmp_path / "c"), "--endpoint", "tcp://127.0.0.1:17711")
+    assert "listens" not in out
+    assert open_folder(tmp_path / "c").bind == "tcp://0.0.0.0:17711"
     _, out, _ = say("init", str(tmp_path / "b"), "--endpoint", "tcp://hub.example:7711")
     assert "listens" not in out
 

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 from gateway.errors import ConfigError
-from gateway.plugins import found
+from gateway.plugins import found, unknown
 from gateway_hil.emulators import EMULATORS, SERIAL, BthomeThermometer, Gnss, GnssLog, SerialEmulator
 from gateway_hil.emulators.bthome import write_capture
 from gateway_hil.faults import FaultError, parse_script, play
@@ -60,12 +60,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _named(first: str) -> dict[str, type[SerialEmulator]]:
-    """The emulator of this place or of this driver, if there is such a serial one."""
+    """The emulator of this place or of this driver. Raises LookupError if there is no serial one."""
     if ":" in first:
         return {first: _loaded(first)}
-    plugin = found(EMULATORS).get(first)
-    kind = plugin.load() if plugin else None
-    return {first: kind} if isinstance(kind, type) and issubclass(kind, SerialEmulator) else {}
+    if not first or first.startswith("-") or first in SERIAL or first == "bthome":
+        return {}
+    plugins = found(EMULATORS)
+    if first not in plugins:
+        raise LookupError(unknown("emulator", first, plugins))
+    kind = plugins[first].load()
+    if isinstance(kind, type) and issubclass(kind, SerialEmulator):
+        return {first: kind}
+    raise LookupError(f"the emulator of {first} has no serial port to offer; it lives on a bench: ./dev hil")
 
 
 def _loaded(place: str) -> type[SerialEmulator]:

@@ -6,6 +6,7 @@ dict with tier, rule, outcome ("passed", "failed", "not asked"), text and second
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -28,6 +29,8 @@ from gateway_hil.kit.table import CLIMBS, RULES
 SILENT_S: Final = 90.0  # the longest that a rule may take, on a busy machine
 _LONG: Final = 1 << 16
 Told = Callable[[dict[str, Any]], None]
+# The line with the exception itself, in a group, too.
+_RAISED: Final = re.compile(r"\b[A-Z]\w*(Error|Exception|Exit|Interrupt): ")
 
 
 def check(
@@ -134,7 +137,8 @@ def _child(job: Job, heard: Told) -> str:
     if status == os.EX_DATAERR:
         raise ConfigError("\n".join(said))
     how = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-    return f"it ended the process that asked it ({how}): {said[-1]}"
+    raised = [line.strip(" |+-") for line in said if _RAISED.search(line)]
+    return f"it ended the process that asked it ({how}): {(raised or said)[-1]}"
 
 
 def _ends(child: subprocess.Popen[bytes]) -> bool:
