@@ -148,15 +148,28 @@ class Pole:
     def cut_power(self) -> None:
         """All of the box ends at once, as far as processes are concerned."""
         assert self._box is not None
+        # Its children first, while it cannot start others: they would die with it, and who then waits for a
+        # sick disk is not found any more, having lost its command line before its files.
+        self._box.send_signal(signal.SIGSTOP)
+        self._kill_all()
         self._box.kill()
         self._box.wait()
         self._box = None
-        # One may just be starting another.
-        while pids := [pid for pid, _, _ in processes_of(self.state / "plan.json")]:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.01)
+        while self._kill_all():  # one may just have started another
+            pass
+
+    def _kill_all(self) -> int:
+        """Kill the box's processes, and wait until they have closed their files; how many there were."""
+        with contextlib.ExitStack() as stack:
+            pidfds = []
+            for pid, _, _ in processes_of(self.state / "plan.json"):
+                with contextlib.suppress(ProcessLookupError):  # it ended just now
+                    pidfds.append(os.pidfd_open(pid))
+                    stack.callback(os.close, pidfds[-1])
+                    signal.pidfd_send_signal(pidfds[-1], signal.SIGKILL)
+            for pidfd in pidfds:
+                select.select([pidfd], [], [])  # can be read when all its threads have ended
+        return len(pidfds)
 
     def stop(self) -> None:
         """Stop the box, then the hub, as systemd would."""
