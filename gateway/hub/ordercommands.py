@@ -104,7 +104,8 @@ class OrderCommands:
                 _show(entry, arguments.json, "it is sent when the box is here" if folder.runs() else idle)
                 return 0
             end = time.strftime("%H:%M:%S", time.localtime(entry.not_after_s))
-            print(f"waiting for {entry.box} until {end}; Ctrl-C ends the wait only", file=sys.stderr)
+            if not arguments.json:
+                print(f"waiting for {entry.box} until {end}; Ctrl-C ends the wait only", file=sys.stderr)
             while entry.outcome is None and time.time() <= entry.not_after_s:
                 time.sleep(_LOOK_S)
                 orders.open(entry.box)  # looks for an answer
