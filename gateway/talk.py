@@ -68,7 +68,8 @@ class _Turn:
             self.due += (missed + 1) * every_s
         if is_away:
             self.is_greeted = False  # it may have lost power
-            self.due = now + max(every_s, AWAY_S)
+            # Who is asked seldom anyway is asked in its time.
+            self.due = max(self.due, now + AWAY_S - every_s)
         return is_away and self.missed == GONE_AFTER
 
 

@@ -47,7 +47,7 @@ VERBS: Final[dict[str, Verb]] = {
     "unplug": Verb(undo=("replug",)),
     "replug": Verb(),
     "garbage": Verb("bytes", (1, 300), whole=True),
-    "truncate": Verb("packets", (1, 3), whole=True),
+    "truncate": Verb("packets", (1, 3), ("truncate", 0), whole=True),
     "drip": Verb("ms", (1, 5), ("drip", 0.0), scale=1e-3),
     "stall": Verb(undo=("stall", False)),
     "wrong_baud": Verb("baud", (4800, 38_400), ("wrong_baud", None), whole=True),

@@ -63,6 +63,18 @@ def prompt(delay: float = 0.01) -> Callable[[bytes], list[tuple[float, bytes]]]:
     return lambda question: [(delay, question.strip().replace(b"?", b"="))] if b"?" in question else []
 
 
+class Slow(Polite):
+    """Asked as seldom as one that is away."""
+
+    every_s = AWAY_S
+
+
+def test_who_is_asked_seldom_is_asked_in_its_time_when_it_is_away() -> None:
+    line = Line([polite(1, Slow)], lambda _: [])
+    line.run(6 * AWAY_S)
+    assert [round(at - 100, 6) for at, _ in line.said] == [n * AWAY_S for n in range(7)]
+
+
 def test_a_sensor_is_asked_at_its_rate() -> None:
     line = Line([polite()], prompt())
     line.run(3.5)

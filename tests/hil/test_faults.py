@@ -71,6 +71,9 @@ class Toy(FaultVerbs):
     def dropout(self, share: float = 0.05) -> None:
         self._note("dropout", share)
 
+    def truncate(self, count: int = 1) -> None:
+        self._note("truncate", count)
+
     def clock_step(self, seconds: float) -> None:
         self._note("clock_step", seconds)
 
@@ -191,6 +194,7 @@ def test_after_chaos_everything_is_as_before(seed: int) -> None:
     last = {words[1]: words[2:] for words in toy.done}
     assert last.get("stall", (False,)) == (False,)
     assert last.get("drip", (0.0,)) == last.get("dropout", (0.0,)) == (0.0,)
+    assert last.get("truncate", (0,)) == (0,)  # one that seldom talks would halve its next answer later
     plugs = [words[1] for words in toy.done if words[1] in {"unplug", "replug"}]
     assert plugs == ["unplug", "replug"] * (len(plugs) // 2)
 

@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -38,6 +38,7 @@ _FIEMAP_EXTENT: Final = struct.Struct(
 )  # logical, physical, length, 2 reserved, flags, 3 reserved
 _EXTENTS_MAX: Final = 256
 _SETTLE_S: Final = 10.0
+_LET_GO_S: Final = 1.0  # an unmount waits for what a dead process had open
 _TOOLS: Final = {"losetup": "mount", "dmsetup": "dmsetup", "mkfs.ext4": "e2fsprogs", "e2fsck": "e2fsprogs"}
 
 
@@ -246,7 +247,31 @@ class FaultyDisk(FaultVerbs):
 
     def _unmount(self) -> None:
         self._heal()
-        run("umount", str(self.folder))
+        end_s = time.monotonic() + _LET_GO_S
+        while True:
+            try:
+                run("umount", str(self.folder))
+                return
+            except OSError as error:
+                # The kernel drops a dead process's last references in its own time; who is seen is too many.
+                holders = list(_holders(self.folder))
+                if holders or time.monotonic() > end_s:
+                    raise OSError(f"{error}; held by {'; '.join(holders) or 'nobody who is seen'}") from None
+            time.sleep(0.01)
+
+
+def _holders(folder: Path) -> Iterator[str]:
+    """Which processes have something open below a folder: pid, command line, and what."""
+    for process in Path("/proc").iterdir():
+        if not process.name.isdecimal():
+            continue
+        with suppress(OSError):  # it ended just now
+            links = [process / "cwd", process / "root", *process.glob("task/*/fd/*")]
+            links += process.glob("map_files/*")
+            opened = {link.readlink() for link in links if link.is_symlink()}
+            if below := [str(each) for each in sorted(opened) if each.is_relative_to(folder)]:
+                words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                yield f"{process.name} ({words.strip() or 'dying'}): {', '.join(below)}"
 
 
 @contextmanager
