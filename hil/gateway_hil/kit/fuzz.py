@@ -28,10 +28,21 @@ from gateway_hil.kit.rules import Failure
 from gateway_hil.kit.subject import Subject
 
 EXAMPLES: Final = 300
-_SEED: Final = 5
+SEED: Final = 5
 _LONGEST: Final = 300  # bytes in one stretch of noise
 
 Look = Callable[[Driver, Values], None]
+
+
+def repeatable(examples: int) -> settings:
+    """As many examples, the same in each run, however slow the driver is."""
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 def anything(subject: Subject) -> str:
@@ -70,14 +81,8 @@ def declared(subject: Subject) -> str:
 def _fuzzed(subject: Subject, look: Look) -> str:
     rounds = _rounds(subject)
 
-    @seed(_SEED)
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-    )
+    @seed(SEED)
+    @repeatable(EXAMPLES)
     @given(rounds)
     def try_it(frames: list[Any]) -> None:
         driver = subject.driver()

@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed
 from hypothesis import strategies as st
 
 from gateway.driver import SerialDriver, Value, Values
 from gateway.reading import Measure
 from gateway_hil.emulators.truth import Shown
 from gateway_hil.kit.exchange import Exchange, shown
+from gateway_hil.kit.fuzz import SEED, repeatable
 from gateway_hil.kit.rules import Failure
 from gateway_hil.kit.subject import Subject
 
 EXAMPLES: Final = 200
-_SEED: Final = 5
 _ROUNDS: Final = 4  # a round may hold a part of the measures only
 
 
@@ -30,14 +30,8 @@ def exact(subject: Subject) -> str:
     if strange := first.shows.keys() - measures.keys():
         raise Failure(f"the emulator shows {', '.join(sorted(strange))}, which the driver does not emit")
 
-    @seed(_SEED)
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
-    )
+    @seed(SEED)
+    @repeatable(EXAMPLES)
     @given(st.fixed_dictionaries({name: _range(each) for name, each in first.shows.items()}))
     def try_it(truth: Mapping[str, Value]) -> None:
         emulator = subject.emulated()
