@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.errors import BundleError
-from gateway.features import LogMel
+from gateway.oldlogmel import LogMel
 from gateway.reading import NAME
 
 SCHEMA_VERSION: Final = 1

@@ -1,8 +1,9 @@
 """What an acoustic model sees of a sound: a log-mel picture. The same code trains and runs on the box.
 
 60-3900 Hz, because beyond a few hundred metres air and buildings leave nothing above that, and because
-recordings betray their source above it. Relative to the loudest cell of the window, because a
-microphone's gain says nothing about what was heard. Plain numpy: about 0.5 ms for 0.75 s of sound.
+recordings betray their source above it. Relative to the loudest cell of the picture, because a
+microphone's gain says nothing about what was heard. Frames are made as the sound arrives (`MelStream`), so
+that a second, longer look pays only for what came after the first.
 """
 
 import math
@@ -22,18 +23,17 @@ _TINY: Final = 1e-10  # power of a cell that is digital silence; 16-bit rounding
 
 @dataclass(frozen=True, slots=True)
 class LogMel:
-    """The definition of a log-mel picture, as a bundle's manifest states it.
+    """The definition of a front end, as a bundle's manifest states it.
 
-    A window of `samples` samples at `rate_hz` becomes `frames` rows of `bands` numbers in -1..1: each
-    frame of `frame_ms` is Hann-weighted, its power spectrum summed by triangles on the HTK mel scale
-    (O'Shaughnessy 1987) between `low_hz` and `high_hz`, in dB under the window's loudest cell, clamped
-    at `floor_db` (negative).
+    Sound at `rate_hz` becomes frames of `frame_ms` every `hop_ms`: each minus its mean, Hann-weighted, its
+    power spectrum (`fft` points) summed by triangles on the HTK mel scale (O'Shaughnessy 1987) to `bands`
+    bands between `low_hz` and `high_hz`. A picture of them is clamped at `floor_db` (negative).
     """
 
-    rate_hz: int = 16_000
-    samples: int = 12_000
+    rate_hz: int = 8_000
     frame_ms: int = 25
     hop_ms: int = 10
+    fft: int = 256
     bands: int = 40
     low_hz: int = 60
     high_hz: int = 3_900
@@ -43,12 +43,14 @@ class LogMel:
         for name, value in asdict(self).items():
             if type(value) is not int:
                 raise ValueError(f"input.{name} must be a whole number, not {value!r}")
-        if not (4_000 <= self.rate_hz <= 192_000 and 1 <= self.hop_ms <= self.frame_ms <= 1_000):
+        if not (4_000 <= self.rate_hz <= 48_000 and 1 <= self.hop_ms <= self.frame_ms <= 1_000):
             raise ValueError("input.rate_hz, frame_ms or hop_ms is out of range")
+        if self.rate_hz * self.frame_ms % 1000 or self.rate_hz * self.hop_ms % 1000:
+            raise ValueError("input.frame_ms and hop_ms must be whole numbers of samples")
+        if not (self.frame <= self.fft <= 1 << 16 and -160 <= self.floor_db < 0):
+            raise ValueError("input.fft or floor_db is out of range")
         if not (0 <= self.low_hz < self.high_hz <= self.rate_hz // 2 and 1 <= self.bands <= 256):
             raise ValueError("input.low_hz, high_hz or bands does not fit rate_hz")
-        if not (self.frame <= self.samples <= 10 * self.rate_hz and -160 <= self.floor_db < 0):
-            raise ValueError("input.samples or floor_db is out of range")
 
     @property
     def frame(self) -> int:
@@ -60,52 +62,137 @@ class LogMel:
         """Samples from one frame to the next."""
         return self.rate_hz * self.hop_ms // 1000
 
-    @property
-    def frames(self) -> int:
-        """Frames that lie wholly inside the window."""
-        return 1 + (self.samples - self.frame) // self.hop
+    def frames_in(self, span_ms: int) -> int:
+        """Frames that lie wholly inside so many milliseconds."""
+        return max(0, 1 + (span_ms - self.frame_ms) // self.hop_ms)
 
-    def picture(self, sound: Samples) -> Samples:
-        """Shape [frames, bands] in -1..1 of `samples` samples; the scale of `sound` does not matter.
-
-        Raises ValueError if the window has another length.
-        """
-        if sound.shape != (self.samples,):
-            raise ValueError(f"a window of {self.samples} samples is needed, not {sound.shape}")
-        weight, mel = _tables(self)
-        centred = (sound - sound.mean()).astype(np.float32)
-        windows = np.lib.stride_tricks.sliding_window_view(centred, self.frame)[:: self.hop]
-        spectrum = np.fft.rfft(windows * weight, _fft_length(self), axis=1)
-        power = (spectrum.real**2 + spectrum.imag**2) @ mel
-        level = 10.0 * np.log10(power + _TINY)
-        relative = np.maximum(level - level.max(), self.floor_db)
-        out: Samples = (1.0 - 2.0 * relative / self.floor_db).astype(np.float32)
-        return out
+    def tables(self) -> "FrontEnd":
+        """Window and mel matrix, computed from the parameters."""
+        return FrontEnd(self, *_tables(self))
 
     def manifest(self) -> dict[str, Any]:
         """The `input` object of a bundle's manifest."""
         return {"kind": "logmel"} | asdict(self)
 
 
-def _fft_length(shape: LogMel) -> int:
-    return 1 << (shape.frame - 1).bit_length()
+@dataclass(frozen=True, slots=True, eq=False)
+class FrontEnd:
+    """A front end with its numbers: `window` float32 [frame], `mel` float32 [fft // 2 + 1, bands]."""
+
+    shape: LogMel
+    window: Samples
+    mel: Samples
+
+    def power(self, sound: Samples) -> Samples:
+        """Power [frames, bands] of every whole frame in `sound`, which is at the front end's rate."""
+        if len(sound) < self.shape.frame:
+            return np.zeros((0, self.shape.bands), np.float32)
+        frames = np.lib.stride_tricks.sliding_window_view(sound, self.shape.frame)[:: self.shape.hop]
+        centred = frames - frames.mean(axis=1, keepdims=True)
+        spectrum = np.fft.rfft(centred * self.window, self.shape.fft, axis=1)
+        power: Samples = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ self.mel
+        return power
+
+
+class MelStream:
+    """Turns sound into frames of mel power as it arrives, from any sample rate, without a seam.
+
+    The first sample pushed is where the first frame begins. What lies before it is taken to be like it.
+    """
+
+    def __init__(self, front_end: FrontEnd, from_hz: int) -> None:
+        self._front_end = front_end
+        self._resampler = Resampler(from_hz, front_end.shape.rate_hz)
+        self._rest: Samples = np.zeros(0, np.float32)
+
+    def push(self, sound: Samples) -> Samples:
+        """The new frames [n, bands] that are whole now."""
+        self._rest = np.concatenate((self._rest, self._resampler.push(sound)))
+        power = self._front_end.power(self._rest)
+        self._rest = self._rest[len(power) * self._front_end.shape.hop :]
+        return power
+
+    def end(self) -> Samples:
+        """The last frames: the sound is over, and what follows is taken to be like its last sample."""
+        return self.push(self._resampler.tail())
+
+
+def picture(power: Samples, pool: int, floor_db: int) -> Samples:
+    """Shape [frames // pool, bands] in -1..1 of frames of mel power.
+
+    Each row is the mean of `pool` frames, in dB under the picture's loudest cell; `floor_db` and below is -1.
+    """
+    rows = len(power) // pool
+    pooled = power[: rows * pool].reshape(rows, pool, -1).mean(axis=1) if pool > 1 else power
+    level = 10.0 * np.log10(pooled + np.float32(_TINY))
+    relative = np.maximum(level - level.max(), floor_db)
+    out: Samples = (1.0 - 2.0 * relative / floor_db).astype(np.float32)
+    return out
 
 
 @lru_cache(maxsize=8)
-def _tables(shape: LogMel) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The Hann weight [frame] and the mel matrix [fft bins, bands]."""
-    weight = np.hanning(shape.frame + 1)[:-1]
-    length = _fft_length(shape)
+def _tables(shape: LogMel) -> tuple[Samples, Samples]:
+    """The Hann window [frame] and the mel matrix [fft // 2 + 1, bands]."""
+    window = np.hanning(shape.frame + 1)[:-1]
     low, high = _mel(shape.low_hz), _mel(shape.high_hz)
     corners = 700.0 * (10.0 ** (np.linspace(low, high, shape.bands + 2) / 2595.0) - 1.0)
-    hertz = np.arange(length // 2 + 1) * (shape.rate_hz / length)
+    hertz = np.arange(shape.fft // 2 + 1) * (shape.rate_hz / shape.fft)
     rise = (hertz[:, None] - corners[:-2]) / (corners[1:-1] - corners[:-2])
     fall = (corners[2:] - hertz[:, None]) / (corners[2:] - corners[1:-1])
-    return weight, np.maximum(0.0, np.minimum(rise, fall))
+    mel = np.maximum(0.0, np.minimum(rise, fall))
+    return window.astype(np.float32), mel.astype(np.float32)
 
 
 def _mel(hertz: float) -> float:
     return 2595.0 * math.log10(1.0 + hertz / 700.0)
+
+
+class Resampler:
+    """Changes the sample rate of a stream by a ratio of whole numbers, without delay or seam.
+
+    The filter is that of `resample`. Output sample n lies at time n / to_hz of the input.
+    """
+
+    def __init__(self, from_hz: int, to_hz: int) -> None:
+        common = math.gcd(from_hz, to_hz)
+        self._up, self._down = to_hz // common, from_hz // common
+        self._taps = _phases(self._up, self._down) if from_hz != to_hz else None
+        self._reach = 0 if self._taps is None else self._taps.shape[1] // 2
+        self._held: Samples | None = None  # the input from sample _first on
+        self._first = -self._reach
+        self._made = 0  # output samples so far
+
+    def push(self, sound: Samples) -> Samples:
+        """The output samples that all needed input is there for."""
+        if self._taps is None or not len(sound):
+            return sound.astype(np.float32, copy=False)
+        sound = sound.astype(np.float32, copy=False)
+        before = np.full(self._reach, sound[0], np.float32) if self._held is None else self._held
+        held = np.concatenate((before, sound))
+        # output n is centred on input n * down // up, and needs `reach` samples on each side of it
+        last = self._first + len(held) - 1 - self._reach
+        until = max(self._made, last * self._up // self._down + 1)
+        if until == self._made:
+            self._held = held
+            return np.zeros(0, np.float32)
+        position = np.arange(self._made, until, dtype=np.int64) * self._down
+        starts = position // self._up - self._reach - self._first
+        windows = np.lib.stride_tricks.sliding_window_view(held, self._taps.shape[1])
+        if self._up == 1:
+            out = windows[starts] @ self._taps[0]
+        else:
+            out = np.einsum("nk,nk->n", windows[starts], self._taps[position % self._up])
+        self._made = until
+        keep = max(0, until * self._down // self._up - self._reach - self._first)
+        self._held, self._first = held[keep:], self._first + keep
+        made: Samples = out.astype(np.float32, copy=False)
+        return made
+
+    def tail(self) -> Samples:
+        """Input to push when the sound is over: as much of the last sample as the filter reaches."""
+        if self._held is None or self._taps is None:
+            return np.zeros(0, np.float32)
+        return np.full(self._reach, self._held[-1], np.float32)
 
 
 def resample(sound: Samples, from_hz: int, to_hz: int) -> Samples:

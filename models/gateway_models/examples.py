@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.acoustic import Cut, Onset, OnsetSettings, Window, WindowSettings
-from gateway.features import LogMel, as_sound
+from gateway.features import as_sound
 from gateway.media import Block, Pcm
+from gateway.oldlogmel import LogMel
 from gateway.stage import run_stages
 from gateway_models import bangs, shots, street
 from gateway_models.waves import Rng, Wave, add, gain, peak, rms
