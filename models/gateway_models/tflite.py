@@ -1,200 +1,158 @@
-"""Writes a network as a .tflite file, without TensorFlow: the FlatBuffer schema is small, and public.
+"""Writes a network as a .tflite file, in three ways, none above what tflite-runtime 2.14 knows.
 
-Field numbers are those of schema.fbs version 3 (tensorflow/lite/schema, Apache-2.0). Operator versions
-stay at what tflite-runtime 2.14 knows: CONV_2D 1, DEPTHWISE_CONV_2D 1, MEAN 1, FULLY_CONNECTED 1,
-LOGISTIC 1, all float32. The same layers give the same bytes.
+| | weights | computes in | operators |
+|---|---|---|---|
+| `write_tflite` | float32 | float32 | all version 1 |
+| `write_tflite(half=True)` | float16, half the size | float32 | and DEQUANTIZE 3 for each weight |
+| `write_int8` | int8 | int8 | convolutions 3, FULLY_CONNECTED 4, the others 2 |
+
+Means and maxima over time are poolings as high as the picture: those both runtimes hand to XNNPACK, which
+they do not do with MEAN over one axis or REDUCE_MAX.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Final
 
-import flatbuffers
 import numpy as np
-import numpy.typing as npt
 
 from gateway_models.network import Array, Layer, Op, same_padding
+from gateway_models.quantise import Steps, WholeLayer, WholeNet, quantise
+from gateway_models.tflitefile import Code, Field, Graph, Operator, Scale, Tensor, serialise
 
-_FLOAT32, _INT32 = 0, 2  # TensorType
-_SAME, _RELU = 0, 1  # Padding, ActivationFunctionType
-_CODES: Final = {Op.CONV: 3, Op.DEPTHWISE: 4, Op.MEAN: 40, Op.DENSE: 9}  # BuiltinOperator
-_LOGISTIC: Final = 14
-_OPTIONS: Final = {Op.CONV: 1, Op.DEPTHWISE: 2, Op.MEAN: 27, Op.DENSE: 8}  # BuiltinOptions
-_SCHEMA: Final = 3
-_ALIGN: Final = 16  # force_align of Buffer.data
-
-# One field of a table: (number, kind of slot, value, default).
-_Field = tuple[int, str, Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Tensor:
-    name: str
-    shape: tuple[int, ...]
-    kind: int = _FLOAT32
-    content: bytes = b""
+_SAME, _VALID, _NONE, _RELU = 0, 1, 0, 1  # Padding, ActivationFunctionType
+_CODES: Final = {
+    Op.CONV: Code.CONV_2D,
+    Op.DEPTHWISE: Code.DEPTHWISE_CONV_2D,
+    Op.DENSE: Code.FULLY_CONNECTED,
+}
+_INT8_VERSIONS: Final = {
+    Code.CONV_2D: 3,
+    Code.DEPTHWISE_CONV_2D: 3,
+    Code.FULLY_CONNECTED: 4,
+    Code.AVERAGE_POOL_2D: 2,
+    Code.MAX_POOL_2D: 2,
+    Code.CONCATENATION: 2,
+}
 
 
-@dataclass(frozen=True, slots=True)
-class _Operator:
-    code: int
-    inputs: tuple[int, ...]
-    output: int
-    options: int = 0
-    fields: tuple[_Field, ...] = ()
+def write_tflite(layers: Sequence[Layer], frames: int, bands: int, name: str, *, half: bool = False) -> bytes:
+    """A file for one picture [1, frames, bands, 1] in and logits [1, labels] out, both float32.
 
-
-class _Graph:
-    """Tensors and operators in order, as they are added."""
-
-    def __init__(self, input_shape: tuple[int, ...]) -> None:
-        self.tensors = [_Tensor("picture", input_shape)]
-        self.operators: list[_Operator] = []
-
-    def constant(self, name: str, array: npt.NDArray[Any]) -> int:
-        kind = {"float32": _FLOAT32, "int32": _INT32}[array.dtype.name]
-        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        return self._add(_Tensor(name, array.shape, kind, little.tobytes()))
-
-    def apply(self, name: str, shape: tuple[int, ...], operator: Callable[[int], _Operator]) -> int:
-        output = self._add(_Tensor(name, shape))
-        self.operators.append(operator(output))
-        return output
-
-    def _add(self, tensor: _Tensor) -> int:
-        self.tensors.append(tensor)
-        return len(self.tensors) - 1
-
-
-def write_tflite(layers: Sequence[Layer], frames: int, bands: int, name: str) -> bytes:
-    """The file's bytes for one picture [1, frames, bands, 1] in and [1, labels] scores out."""
-    graph = _Graph((1, frames, bands, 1))
+    With `half`, weights are stored as float16 and made float32 once, when the file is loaded.
+    """
+    graph = Graph([Tensor("picture", (1, frames, bands, 1), "float32")])
     at = 0
     for number, layer in enumerate(layers):
-        at = _add_layer(graph, at, layer, f"{layer.op.value}_{number}")
-    score = graph.apply("score", graph.tensors[at].shape, lambda out: _Operator(_LOGISTIC, (at,), out))
-    return _serialise(graph, score, name)
+        label = f"{layer.op.value}_{number}"
+        if layer.op is Op.POOL:
+            at = _pool(graph, at, label, None)
+            continue
+        assert layer.weight is not None
+        assert layer.bias is not None
+        weight = _constant(graph, f"{label}_weight", _in_order(layer.op, layer.weight), half=half)
+        inputs = (at, weight, graph.constant(f"{label}_bias", layer.bias))
+        at = _layer(graph, inputs, layer, label, None)
+    return serialise(graph, name)
 
 
-def _add_layer(graph: _Graph, source: int, layer: Layer, name: str) -> int:
-    shape = graph.tensors[source].shape
-    if layer.op is Op.MEAN:
-        axis = graph.constant(f"{name}_axis", np.array([1], np.int32))
-        fields: tuple[_Field, ...] = ((0, "Bool", False, False),)
-        return graph.apply(
-            name, (1, *shape[2:]), lambda out: _Operator(40, (source, axis), out, _OPTIONS[Op.MEAN], fields)
-        )
+def write_int8(layers: Sequence[Layer], pictures: Array, name: str) -> bytes:
+    """A file in integers throughout, with ranges from `pictures` [n, frames, bands, 1]: see quantise.py."""
+    return write_whole(quantise(layers, pictures), pictures.shape[1], pictures.shape[2], name)
+
+
+def write_whole(net: WholeNet, frames: int, bands: int, name: str) -> bytes:
+    """A file for one picture [1, frames, bands, 1] in and logits [1, labels] out, both int8."""
+    graph = Graph([Tensor("picture", (1, frames, bands, 1), "int8", scale=_scale(net.takes))])
+    at, takes = 0, net.takes
+    for number, layer in enumerate(net.layers):
+        label = f"{layer.op.value}_{number}"
+        if layer.op is Op.POOL:
+            at = _pool(graph, at, label, _scale(takes))
+            continue
+        assert layer.weight is not None
+        assert layer.weight_step is not None
+        steps = tuple(float(step) for step in layer.weight_step)
+        axis = 3 if layer.op is Op.DEPTHWISE else 0
+        weight = graph.constant(f"{label}_weight", _in_order(layer.op, layer.weight), Scale(steps, axis=axis))
+        assert layer.bias is not None
+        products = tuple(float(np.float32(takes.step * step)) for step in steps)
+        bias = graph.constant(f"{label}_bias", layer.bias, Scale(products))
+        at = _layer(graph, (at, weight, bias), layer, label, _scale(layer.gives))
+        takes = layer.gives
+    return serialise(graph, name)
+
+
+def _scale(steps: Steps) -> Scale:
+    return Scale((steps.step,), steps.zero)
+
+
+def _constant(graph: Graph, name: str, array: Array, *, half: bool) -> int:
+    if not half:
+        return graph.constant(name, array)
+    stored = graph.constant(f"{name}_half", array.astype(np.float16))
+    return graph.apply(
+        Tensor(name, array.shape, "float32"), lambda out: Operator(Code.DEQUANTIZE, 3, (stored,), out)
+    )
+
+
+def _in_order(op: Op, weight: Any) -> Any:
+    """A weight in TFLite's order."""
+    if op is Op.DENSE:
+        return weight.T  # [out, in]
+    if op is Op.CONV:
+        return weight.transpose(3, 0, 1, 2)  # [out, height, width, in]
+    return weight[None]  # [1, height, width, channels]
+
+
+def _layer(
+    graph: Graph, inputs: tuple[int, int, int], layer: Layer | WholeLayer, label: str, scale: Scale | None
+) -> int:
+    """A convolution or the dense layer; inputs are the numbers of source, weight and bias."""
     assert layer.weight is not None
-    assert layer.bias is not None
-    weight, fields = _weights(layer)
-    inputs = (source, graph.constant(f"{name}_weight", weight), graph.constant(f"{name}_bias", layer.bias))
-    if layer.op is Op.DENSE:
-        out_shape: tuple[int, ...] = (1, len(layer.bias))
+    code, shape = _CODES[layer.op], graph.tensors[inputs[0]].shape
+    version = 1 if scale is None else _INT8_VERSIONS[code]
+    outs = graph.tensors[inputs[2]].shape[0]
+    if layer.op is Op.DENSE:  # activation
+        out_shape: tuple[int, ...] = (1, outs)
+        fields: tuple[Field, ...] = ((0, "Int8", _NONE, 0),)
     else:
         height, width = (same_padding(size, layer.weight.shape[0], layer.stride)[0] for size in shape[1:3])
-        out_shape = (1, height, width, len(layer.bias))
+        out_shape = (1, height, width, outs)
+        # padding, stride_w, stride_h, (multiplier of a depthwise one,) activation
+        numbers = [_SAME, layer.stride, layer.stride, *([1] if layer.op is Op.DEPTHWISE else []), _RELU]
+        fields = tuple(
+            (at, "Int8" if at in (0, len(numbers) - 1) else "Int32", number, 0)
+            for at, number in enumerate(numbers)
+        )
+    kind = "float32" if scale is None else "int8"
     return graph.apply(
-        name, out_shape, lambda out: _Operator(_CODES[layer.op], inputs, out, _OPTIONS[layer.op], fields)
+        Tensor(label, out_shape, kind, scale=scale),
+        lambda out: Operator(code, version, inputs, out, fields),
     )
 
 
-def _weights(layer: Layer) -> tuple[Array, tuple[_Field, ...]]:
-    """A layer's weight in TFLite's order, and its options."""
-    assert layer.weight is not None
-    stride = layer.stride
-    if layer.op is Op.DENSE:  # [out, in]
-        return layer.weight.T, ((0, "Int8", 0, 0),)
-    if layer.op is Op.CONV:  # [out, height, width, in]; padding, stride_w, stride_h, activation
-        fields: tuple[_Field, ...] = (
-            (0, "Int8", _SAME, 0),
-            (1, "Int32", stride, 0),
-            (2, "Int32", stride, 0),
-            (3, "Int8", _RELU, 0),
+def _pool(graph: Graph, source: int, label: str, scale: Scale | None) -> int:
+    """Mean and maximum over time, [1, 1, bands, c] each, side by side."""
+    _, rows, bands, channels = graph.tensors[source].shape
+    kind = "float32" if scale is None else "int8"
+    # padding, stride_w, stride_h, width, height, activation
+    fields: tuple[Field, ...] = (
+        (0, "Int8", _VALID, 0),
+        *((at, "Int32", number, 0) for at, number in enumerate((1, 1, 1, rows), 1)),
+        (5, "Int8", _NONE, 0),
+    )
+
+    def half(code: Code, what: str) -> int:
+        version = 1 if scale is None else _INT8_VERSIONS[code]
+        return graph.apply(
+            Tensor(f"{label}_{what}", (1, 1, bands, channels), kind, scale=scale),
+            lambda out: Operator(code, version, (source,), out, fields),
         )
-        return layer.weight.transpose(3, 0, 1, 2), fields
-    fields = (  # [1, height, width, channels]; padding, stride_w, stride_h, multiplier, activation
-        (0, "Int8", _SAME, 0),
-        (1, "Int32", stride, 0),
-        (2, "Int32", stride, 0),
-        (3, "Int32", 1, 0),
-        (4, "Int8", _RELU, 0),
+
+    halves = half(Code.AVERAGE_POOL_2D, "mean"), half(Code.MAX_POOL_2D, "max")
+    version = 1 if scale is None else _INT8_VERSIONS[Code.CONCATENATION]
+    axis: tuple[Field, ...] = ((0, "Int32", 3, 0), (1, "Int8", _NONE, 0))
+    return graph.apply(
+        Tensor(label, (1, 1, bands, 2 * channels), kind, scale=scale),
+        lambda out: Operator(Code.CONCATENATION, version, halves, out, axis),
     )
-    return layer.weight[None], fields
-
-
-class _Writer:
-    """The few shapes of FlatBuffer objects that a model needs."""
-
-    def __init__(self) -> None:
-        self.builder = flatbuffers.Builder(1 << 16)
-
-    def table(self, *fields: _Field) -> int:
-        """A table; "Offset" slots hold what `string`, `numbers`, `offsets` or `table` returned."""
-        self.builder.StartObject(max((number for number, *_ in fields), default=-1) + 1)
-        for number, kind, value, default in fields:
-            slot = "UOffsetTRelative" if kind == "Offset" else kind
-            getattr(self.builder, f"Prepend{slot}Slot")(number, value, default)
-        return int(self.builder.EndObject())
-
-    def string(self, text: str) -> int:
-        return int(self.builder.CreateString(text))
-
-    def numbers(self, values: Sequence[int]) -> int:
-        return int(self.builder.CreateNumpyVector(np.array(values, np.int32)))
-
-    def offsets(self, values: Sequence[int]) -> int:
-        self.builder.StartVector(4, len(values), 4)
-        for value in reversed(values):
-            self.builder.PrependUOffsetTRelative(value)
-        return int(self.builder.EndVector())
-
-    def content(self, raw: bytes) -> int:
-        self.builder.StartVector(1, len(raw), _ALIGN)
-        self.builder.head -= len(raw)
-        self.builder.Bytes[self.builder.head : self.builder.head + len(raw)] = raw
-        return int(self.builder.EndVector())
-
-
-def _serialise(graph: _Graph, score: int, name: str) -> bytes:
-    """Buffer 0 is the empty one that every tensor without content names."""
-    w = _Writer()
-    buffers, tensors = [w.table()], []
-    for tensor in graph.tensors:
-        buffer = 0
-        if tensor.content:
-            buffer = len(buffers)
-            buffers.append(w.table((0, "Offset", w.content(tensor.content), 0)))
-        shape, label = w.numbers(tensor.shape), w.string(tensor.name)
-        tensors.append(
-            w.table(
-                (0, "Offset", shape, 0),
-                (1, "Int8", tensor.kind, 0),
-                (2, "Uint32", buffer, 0),
-                (3, "Offset", label, 0),
-            )
-        )
-    codes = sorted({operator.code for operator in graph.operators})
-    operators = [_operator(w, operator, codes.index(operator.code)) for operator in graph.operators]
-    # The code stands twice: files older than schema 3a had it in one byte, and readers take the larger.
-    code_tables = [w.table((0, "Int8", code, 0), (2, "Int32", 1, 1), (3, "Int32", code, 0)) for code in codes]
-    fields = [w.offsets(tensors), w.numbers([0]), w.numbers([score]), w.offsets(operators), w.string("main")]
-    subgraph = w.table(*((number, "Offset", at, 0) for number, at in enumerate(fields)))
-    tops = [w.offsets(code_tables), w.offsets([subgraph]), w.string(name), w.offsets(buffers)]
-    model = w.table(
-        (0, "Uint32", _SCHEMA, 0), *((number, "Offset", at, 0) for number, at in enumerate(tops, 1))
-    )
-    w.builder.Finish(model, file_identifier=b"TFL3")
-    return bytes(w.builder.Output())
-
-
-def _operator(w: _Writer, operator: _Operator, code_index: int) -> int:
-    inputs, outputs = w.numbers(operator.inputs), w.numbers([operator.output])
-    fields: list[_Field] = [
-        (0, "Uint32", code_index, 0),
-        (1, "Offset", inputs, 0),
-        (2, "Offset", outputs, 0),
-    ]
-    if operator.options:
-        options = w.table(*operator.fields)
-        fields += [(3, "Uint8", operator.options, 0), (4, "Offset", options, 0)]
-    return w.table(*fields)

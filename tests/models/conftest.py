@@ -1,0 +1,6 @@
+"""Makes tests/models/aids importable: what several tests of the models share."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "aids"))
