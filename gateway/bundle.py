@@ -1,238 +1,335 @@
-"""Model bundles: a folder with a model, what it takes and gives, and proof that it arrived whole.
+"""Model bundles: a folder with networks, what they take and give, and proof that it arrived whole.
 
-    manifest.json      name, version, labels, input definition, threshold, licence; size and hash of the rest
-    model.f32.tflite   the network: one picture in, one score in 0..1 per label out
-    golden.npz         pcm, inputs, expected, tolerance: what this model must answer, checked on every box
-    card.md            what it was made from, what it can do and what it cannot
+    manifest.json     what the bundle is, and size and SHA-256 of every file below (gateway.manifest)
+    manifest.sig      who vouches for it (gateway.bundlesign)
+    *.tflite          a network per look and variant: a picture [1, rows, bands, 1] in, logits [1, labels] out
+    frontend.npz      window and mel matrix that make pictures of sound
+    golden.npz        sounds and pictures with known answers, to be asked on every box
+    card.md           what it was made from, what it can do and what it cannot
 
-A bundle is named in a site file by the name of an entry point in group `gateway.bundles` (which leads
-to a folder), or by the absolute path of a folder. Every file is read once, and what was hashed is what
-runs. Whatever is wrong is a BundleError that says which file, and what to do.
+A bundle is named in a site file by the name it was installed under (`gateway model install`), by that of
+an entry point in group `gateway.bundles` (which leads to a folder), or by the absolute path of a folder.
+Every file is read once, and what was hashed is what runs. Whatever is wrong is a BundleError that says
+which file, and what to do.
 """
 
 import hashlib
 import io
-import json
-import re
+import os
+import stat
 import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from gateway.errors import BundleError
-from gateway.oldlogmel import LogMel
-from gateway.reading import NAME
+from gateway.features import FrontEnd, MelStream, Samples, as_sound, picture
+from gateway.manifest import FILE_MAX, FRONT_END, GOLDEN, MANIFEST, SIGNATURE, Manifest, parse_manifest
+from gateway.modelstore import ModelStore
 
-SCHEMA_VERSION: Final = 1
-MODEL: Final = "model.f32.tflite"
-GOLDEN: Final = "golden.npz"
-CARD: Final = "card.md"
-_FILES: Final = (MODEL, GOLDEN, CARD)
-_FILE_MAX: Final = 64 * 1024 * 1024
-_BUNDLE_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_VERSION: Final = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
-_KEYS: Final = {
-    "schema_version": int,
-    "name": str,
-    "version": str,
-    "task": str,
-    "labels": list,
-    "threshold": float,
-    "before_ms": int,
-    "after_ms": int,
-    "input": dict,
-    "licence": str,
-    "files": dict,
-}
+_T = TypeVar("_T")
+Pixels = npt.NDArray[np.uint8]
 
+GOLDEN_MAX: Final = 64  # pictures of one look
+_MANIFEST_MAX: Final = 64 << 10
+_SIGNATURE_MAX: Final = 512
+_ARRAYS_MAX: Final = 64 << 20  # bytes of one .npz unpacked
+_GRAIN: Final = 0.5 / 127.5  # a stored picture is rounded to steps of 1 / 127.5
+_PICTURE_TOLERANCE: Final = _GRAIN + 0.01  # of -1..1: another libm or FFT may differ by 0.3 dB
+# Whatever zipfile and numpy raise for bytes that are none of theirs.
+_NO_ARRAYS: Final = (
+    KeyError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    OSError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_GOLDEN_HZ: Final = (8_000, 16_000, 32_000, 44_100, 48_000)
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What manifest.json says, checked. `files` maps a file's name to its size and SHA-256 in hex."""
-
-    name: str
-    version: str
-    task: str
-    labels: tuple[str, ...]
-    threshold: float
-    before_ms: int
-    after_ms: int
-    input: LogMel
-    licence: str
-    files: dict[str, tuple[int, str]]
-
-    @property
-    def model(self) -> str:
-        """First 8 bytes of the model file's SHA-256 as hex: what an event says of its model."""
-        return self.files[MODEL][1][:16]
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """What the network takes: one picture with one channel."""
-        return (1, self.input.frames, self.input.bands, 1)
+# One picture [1, rows, bands, 1] in, logits [1, labels] out.
+Net = Callable[[Samples], Samples]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Golden:
-    """Questions with known answers. `pcm` int16 [n, samples], `inputs` float32 [n, frames, bands, 1],
-    `expected` float32 [n, labels]; no score may be further than `tolerance` from the expected one.
+    """Questions with known answers.
+
+    `pcm` int16 [samples] at `pcm_hz` begins where the first look does, and must give the picture `seen`
+    (uint8 [rows, bands] of the first look; x / 127.5 - 1 is what a network takes). `pictures` uint8 [n,
+    rows, bands] by look; `logits` float32 [n, labels] by (variant, look).
     """
 
+    pcm_hz: int
     pcm: npt.NDArray[np.int16]
-    inputs: npt.NDArray[np.float32]
-    expected: npt.NDArray[np.float32]
-    tolerance: float
+    seen: Pixels
+    pictures: Mapping[str, Pixels]
+    logits: Mapping[tuple[str, str], Samples]
+
+    def inputs(self, look: str) -> Samples:
+        """The pictures of a look as a network takes them: float32 [n, rows, bands, 1]."""
+        return unpacked(self.pictures[look])[..., None]
+
+    def off_by(self, variant: str, look: str, net: Net) -> float:
+        """The largest distance of a logit from the known one; infinite if any is no number."""
+        worst = 0.0
+        for x, known in zip(self.inputs(look), self.logits[variant, look], strict=True):
+            answer = net(x[None])
+            if answer.shape != (1, len(known)) or not np.isfinite(answer).all():
+                return float("inf")
+            worst = max(worst, float(np.abs(answer[0] - known).max()))
+        return worst
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """A bundle whose every file is there and is what the manifest says."""
+    """A bundle whose every file is there and is what the manifest says. Who signed it is not asked here."""
 
     folder: Path
     manifest: Manifest
-    model: bytes
+    front_end: FrontEnd
     golden: Golden
+    nets: Mapping[str, bytes]  # by name of file
+
+    def net(self, variant: str, look: str) -> bytes:
+        """The .tflite file of one network. Raises BundleError."""
+        return self.nets[self.manifest.file_of(variant, look)]
+
+    def check_front_end(self) -> None:
+        """Raises BundleError if this machine makes another picture of the golden sound."""
+        first = self.manifest.looks[0]
+        stream = MelStream(self.front_end, self.golden.pcm_hz)
+        power = np.concatenate((stream.push(as_sound(self.golden.pcm)), stream.end()))
+        frames = first.rows(self.manifest.input) * first.pool
+        seen = picture(power[:frames], first.pool, self.manifest.input.floor_db)
+        wanted = unpacked(self.golden.seen)
+        off = float(np.abs(seen - wanted).max()) if seen.shape == wanted.shape else float("inf")
+        if not off <= _PICTURE_TOLERANCE:  # written so that a NaN fails
+            raise BundleError(
+                f"{self.manifest.name}: this machine makes another picture of the golden sound than the "
+                f"model learnt from (off by {off:.3f}); reinstall numpy and the gateway"
+            )
 
 
-def find_bundle(name: str) -> Path:
-    """The folder of a bundle named in a site file. Raises BundleError, naming the bundles there are."""
+def packed(pictures: Samples) -> Pixels:
+    """Pictures in -1..1 as bundles and training sets hold them: uint8, x / 127.5 - 1."""
+    pixels: Pixels = np.rint((pictures + 1.0) * 127.5).clip(0, 255).astype(np.uint8)
+    return pixels
+
+
+def unpacked(pixels: Pixels) -> Samples:
+    """The other way round: float32 in -1..1."""
+    return pixels.astype(np.float32) / np.float32(127.5) - np.float32(1.0)
+
+
+def find_bundle(name: str, state: Path | None = None) -> Path:
+    """The folder of a bundle named in a site file; of several versions the one to run.
+
+    With the box's `state` folder, what is installed there goes first: active, else previous, without what
+    is in quarantine. Raises BundleError, naming the bundles there are.
+    """
+    return candidates(name, state)[0]
+
+
+def candidates(name: str, state: Path | None = None) -> list[Path]:
+    """Every folder a box may run under that name, best first: active, previous, shipped in a package.
+
+    Raises BundleError if there is none, or none outside quarantine.
+    """
+    store = None if state is None else ModelStore(state)
     if name.startswith("/"):
-        return Path(name)
-    known = {point.name: point for point in entry_points(group="gateway.bundles")}
-    if name not in known:
-        offer = ", ".join(sorted(known)) or "none"
-        raise BundleError(f"no model bundle is called {name!r}; installed: {offer} (or give a full path)")
+        found = [Path(name)]
+    else:
+        found = [] if store is None else store.installed(name)
+        found += [shipped(name)] if name in _shipped() else []
+    if not found:
+        raise BundleError(_unknown(name, store))
+    if store is None:
+        return found
+    marks = [store.quarantined_at(folder) for folder in found]
+    well = [folder for folder, mark in zip(found, marks, strict=True) if mark is None]
+    if not well:
+        why = marks[0].reason if marks[0] is not None else ""
+        raise BundleError(f"{name} is in quarantine, all of it ({why}); install a better version")
+    return well
+
+
+def shipped(name: str) -> Path:
+    """The folder of a bundle that an installed package brings. Raises BundleError."""
+    points = _shipped()
+    if name not in points:
+        raise BundleError(_unknown(name, None))
     try:
-        folder = known[name].load()
+        return Path(points[name].load())
     except (ImportError, AttributeError) as error:
         raise BundleError(f"model bundle {name} is registered but not installed whole: {error}") from error
-    return Path(folder)
+
+
+def shipped_names() -> list[str]:
+    """Names of the bundles that installed packages bring."""
+    return sorted(_shipped())
 
 
 def read_manifest(folder: Path) -> Manifest:
     """Read and check manifest.json alone. Raises BundleError."""
-    path = folder / "manifest.json"
-    try:
-        plain = json.loads(_read(path, "the bundle"))
-    except ValueError as error:
-        raise BundleError(f"{path} is not JSON ({error}); install the bundle again") from error
-    if not isinstance(plain, dict):
-        raise BundleError(f"{path} is not a manifest (no JSON object); install the bundle again")
-    try:
-        return _manifest(plain)
-    except ValueError as error:
-        raise BundleError(f"{path}: {error}") from error
+    path = folder / MANIFEST
+    return _named(path, lambda: parse_manifest(read_file(path, _MANIFEST_MAX)))
+
+
+def read_signature(folder: Path) -> tuple[bytes, bytes]:
+    """The bytes of manifest.json and of manifest.sig. Raises BundleError."""
+    return read_file(folder / MANIFEST, _MANIFEST_MAX), read_file(folder / SIGNATURE, _SIGNATURE_MAX)
 
 
 def load_bundle(folder: Path) -> Bundle:
     """Read a whole bundle and check every size, hash and shape. Raises BundleError."""
     manifest = read_manifest(folder)
-    content = {name: _checked(folder / name, *manifest.files[name]) for name in _FILES}
-    return Bundle(folder, manifest, content[MODEL], _golden(folder / GOLDEN, content[GOLDEN], manifest))
+    _check_listing(folder, manifest)
+    content = {
+        name: _checked(folder / name, fact.bytes, fact.sha256) for name, fact in manifest.files.items()
+    }
+    front_end = _named(folder / FRONT_END, lambda: _front_end(content[FRONT_END], manifest))
+    golden = _named(folder / GOLDEN, lambda: _golden(content[GOLDEN], manifest))
+    nets = {name: whole for name, whole in content.items() if name.endswith(".tflite")}
+    return Bundle(folder, manifest, front_end, golden, nets)
 
 
-def _read(path: Path, owner: str) -> bytes:
+def read_file(path: Path, most: int) -> bytes:
+    """A plain file of at most so many bytes, its size asked before it is read. Raises BundleError."""
     try:
-        if path.stat().st_size > _FILE_MAX:
-            raise BundleError(f"{path} is larger than {_FILE_MAX >> 20} MiB; this is no model bundle")
-        return path.read_bytes()
+        # Neither through a link, nor waiting for the other end of a pipe.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            facts = os.fstat(fd)
+            if not stat.S_ISREG(facts.st_mode):
+                raise BundleError(f"{path} is no plain file; a bundle has nothing else")
+            if facts.st_size > most:
+                raise BundleError(
+                    f"{path} has {facts.st_size} bytes; at most {most} are allowed, so it was not read"
+                )
+            return file.read(most)
     except FileNotFoundError:
-        raise BundleError(f"{path} is missing; install {owner} again") from None
+        raise BundleError(f"{path} is missing; install the bundle again") from None
     except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+        raise BundleError(
+            f"{path} cannot be read: {error.strerror}; a bundle has only plain files"
+        ) from error
+
+
+def _shipped() -> Mapping[str, Any]:
+    return {point.name: point for point in entry_points(group="gateway.bundles")}
+
+
+def _unknown(name: str, store: ModelStore | None) -> str:
+    there = sorted({*_shipped(), *(store.names() if store is not None else ())})
+    offer = ", ".join(there) or "none"
+    return f"no model bundle is called {name!r}; installed: {offer} (or give a full path)"
+
+
+def _named(path: Path, read: Callable[[], _T]) -> _T:
+    """What `read` gives; its BundleError gets the file's name."""
+    try:
+        return read()
+    except BundleError as error:
+        text = str(error)
+        raise BundleError(text if text.startswith(str(path)) else f"{path}: {text}") from error
+
+
+def _check_listing(folder: Path, manifest: Manifest) -> None:
+    wanted = {MANIFEST, SIGNATURE, *manifest.files}
+    try:
+        there = {entry.name for entry in os.scandir(folder)}
+    except OSError as error:
+        raise BundleError(f"{folder} cannot be read: {error.strerror}") from error
+    if missing := sorted(wanted - there):
+        raise BundleError(f"{folder / missing[0]} is missing; install the bundle again")
+    if stray := sorted(there - wanted):
+        raise BundleError(f"{folder / stray[0]} is none of the bundle's files; take it out, or install again")
 
 
 def _checked(path: Path, size: int, sha256: str) -> bytes:
     """The content of one file of a bundle, if it is what the manifest says."""
-    content = _read(path, "the bundle")
+    content = read_file(path, FILE_MAX)
     if len(content) < size:
         raise BundleError(f"{path} is cut short: {len(content)} of {size} bytes; install the bundle again")
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise BundleError(f"{path} is not the file the manifest names (its SHA-256 differs)")
+    if len(content) != size or hashlib.sha256(content).hexdigest() != sha256:
+        raise BundleError(
+            f"{path} is not the file the manifest names (its SHA-256 differs); install the bundle again"
+        )
     return content
 
 
-def _manifest(plain: dict[str, Any]) -> Manifest:
-    """Check what json gave. Raises ValueError."""
-    version = plain.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise ValueError(
-            f"manifest schema {version!r} is not {SCHEMA_VERSION}; update the gateway or the bundle"
-        )
-    for key, kind in _KEYS.items():
-        if type(plain.get(key)) is not kind:
-            raise ValueError(f"{key} must be there and be of type {kind.__name__}")
-    if unknown := sorted(set(plain) - set(_KEYS)):
-        raise ValueError(f"unknown key {unknown[0]!r}")
-    if not _BUNDLE_NAME.fullmatch(plain["name"]) or not _VERSION.fullmatch(plain["version"]):
-        raise ValueError('name must read like "shot-v1" and version like "1.0.0"')
-    if plain["task"] != "acoustic_event":
-        raise ValueError(f"task {plain['task']!r} is not known; this gateway knows acoustic_event")
-    labels = tuple(plain["labels"])
-    if not labels or any(type(label) is not str or not NAME.fullmatch(label) for label in labels):
-        raise ValueError("labels must be a list of snake_case names, at least one")
-    if len(set(labels)) != len(labels) or not 0.0 < plain["threshold"] < 1.0:
-        raise ValueError("labels must differ, and threshold must lie between 0 and 1")
-    shape = _input(plain["input"])
-    span_ms = plain["before_ms"] + plain["after_ms"]
-    if min(plain["before_ms"], plain["after_ms"]) < 0 or shape.samples != span_ms * shape.rate_hz // 1000:
-        raise ValueError("before_ms + after_ms must be as long as input.samples")
-    return Manifest(
-        name=plain["name"],
-        version=plain["version"],
-        task=plain["task"],
-        labels=labels,
-        threshold=plain["threshold"],
-        before_ms=plain["before_ms"],
-        after_ms=plain["after_ms"],
-        input=shape,
-        licence=plain["licence"],
-        files=_files(plain["files"]),
+def _arrays(content: bytes) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an .npz. The hash fitted, so what is wrong here was made wrong. Raises BundleError."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as file:
+            if sum(entry.file_size for entry in file.infolist()) > _ARRAYS_MAX:
+                raise BundleError(
+                    f"unpacks to more than {_ARRAYS_MAX >> 20} MiB; this is no part of a bundle"
+                )
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except _NO_ARRAYS as error:
+        raise BundleError(f"holds no arrays ({error!s:.200}); make the bundle again") from error
+
+
+def _take(arrays: dict[str, npt.NDArray[Any]], name: str, kind: type, shape: tuple[int, ...]) -> Any:
+    """An array of just that type and shape; -1 in `shape` stands for 1 to GOLDEN_MAX."""
+    if name not in arrays:
+        raise BundleError(f"has no array {name}; make the bundle again")
+    array = arrays.pop(name)
+    fits = len(array.shape) == len(shape) and all(
+        has == wants or (wants == -1 and 1 <= has <= GOLDEN_MAX)
+        for has, wants in zip(array.shape, shape, strict=True)
     )
+    if not fits or array.dtype != kind:
+        wanted = f"{np.dtype(kind)}{list(shape)}".replace("-1", f"1..{GOLDEN_MAX}")
+        raise BundleError(f"{name} is {array.dtype}{list(array.shape)}, not {wanted}")
+    if kind is np.float32 and not np.isfinite(array).all():
+        raise BundleError(f"{name} holds what is no number")
+    return array
 
 
-def _input(plain: dict[str, Any]) -> LogMel:
-    fields = dict(plain)
-    if fields.pop("kind", None) != "logmel":
-        raise ValueError("input.kind is not known; this gateway knows logmel")
-    try:
-        return LogMel(**fields)
-    except TypeError as error:
-        raise ValueError(f"input: {error}") from error
+def _nothing_left(arrays: dict[str, npt.NDArray[Any]]) -> None:
+    if arrays:
+        raise BundleError(f"has an array {min(arrays)!r:.60} that no bundle has")
 
 
-def _files(plain: dict[str, Any]) -> dict[str, tuple[int, str]]:
-    files: dict[str, tuple[int, str]] = {}
-    for name in _FILES:
-        entry = plain.get(name)
-        if not isinstance(entry, dict) or set(entry) != {"bytes", "sha256"}:
-            raise ValueError(f"files must give bytes and sha256 of {name}")
-        if type(entry["bytes"]) is not int or not re.fullmatch(r"[0-9a-f]{64}", str(entry["sha256"])):
-            raise ValueError(f"bytes or sha256 of {name} is not one")
-        files[name] = (entry["bytes"], entry["sha256"])
-    return files
+def _front_end(content: bytes, manifest: Manifest) -> FrontEnd:
+    arrays, shape = _arrays(content), manifest.input
+    window = _take(arrays, "window", np.float32, (shape.frame,))
+    mel = _take(arrays, "mel", np.float32, (shape.fft // 2 + 1, shape.bands))
+    _nothing_left(arrays)
+    if mel.min() < 0.0:
+        raise BundleError("mel has weights below 0; power would come out negative")
+    return FrontEnd(shape, window, mel)
 
 
-def _golden(path: Path, content: bytes, manifest: Manifest) -> Golden:
-    """The golden vectors. The hash already fits, so what is wrong here was made wrong."""
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            golden = Golden(file["pcm"], file["inputs"], file["expected"], float(file["tolerance"]))
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path} holds no golden vectors ({error})") from error
-    count = len(golden.expected)
-    wanted: dict[str, tuple[npt.NDArray[Any], tuple[int, ...], type]] = {
-        "pcm": (golden.pcm, (count, manifest.input.samples), np.int16),
-        "inputs": (golden.inputs, (count, *manifest.input_shape[1:]), np.float32),
-        "expected": (golden.expected, (count, len(manifest.labels)), np.float32),
-    }
-    for name, (array, shape, kind) in wanted.items():
-        if array.shape != shape or array.dtype != kind or count == 0:
-            raise BundleError(f"{path}: {name} is {array.dtype}{list(array.shape)}, not {list(shape)}")
-    if not 0.0 < golden.tolerance <= 0.2:
-        raise BundleError(f"{path}: tolerance {golden.tolerance} is not between 0 and 0.2")
-    return golden
+def _golden(content: bytes, manifest: Manifest) -> Golden:
+    arrays, labels = _arrays(content), len(manifest.labels)
+    pcm_hz = int(_take(arrays, "pcm_hz", np.int64, ()))
+    if pcm_hz not in _GOLDEN_HZ:
+        raise BundleError(f"pcm_hz is {pcm_hz}, not one of {', '.join(map(str, _GOLDEN_HZ))}")
+    first = manifest.looks[0]
+    samples = (first.before_ms + first.after_ms) * pcm_hz // 1000
+    pcm = _take(arrays, "pcm", np.int16, (samples,))
+    size = {look.name: (look.rows(manifest.input), manifest.input.bands) for look in manifest.looks}
+    seen = _take(arrays, "seen", np.uint8, size[first.name])
+    pictures, logits = {}, {}
+    for look, shape in size.items():
+        pictures[look] = _take(arrays, f"pictures_{look}", np.uint8, (-1, *shape))
+        for variant in manifest.variants:
+            answers = (len(pictures[look]), labels)
+            logits[variant, look] = _take(arrays, f"logits_{variant}_{look}", np.float32, answers)
+    _nothing_left(arrays)
+    return Golden(pcm_hz, pcm, seen, pictures, logits)

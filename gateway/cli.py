@@ -34,6 +34,7 @@ OWN: Final[Mapping[str, str]] = {
     "record": "gateway.commands.record:Record",
     "replay": "gateway.commands.replay:Replay",
     "command": "gateway.commands.command:SendCommand",
+    "model": "gateway.commands.model:Model",
     "hub": "gateway.hub.commands:Hub",
 }
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.bundle import find_bundle, load_bundle
+from gateway.oldbundle import find_bundle, load_bundle
 from gateway.errors import BundleError
 from gateway.inference import Runner, runtime_installed
 
@@ -40,7 +40,7 @@ def test_a_runner_tells_what_it_is_and_checks_what_it_is_given() -> None:
 
 def test_what_the_runtime_prints_does_not_reach_stderr() -> None:
     """It would stand as plain text between the log's JSON lines."""
-    code = "import sys; from gateway.inference import *; from gateway.bundle import *;"
+    code = "import sys; from gateway.inference import *; from gateway.oldbundle import *;"
     code += "load_runner(load_bundle(find_bundle('shot-v1'))); print('still heard', file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "still heard\n"

@@ -4,8 +4,8 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from gateway.bundle import find_bundle, load_bundle
-from gateway.inference import load_runner
+from gateway.oldbundle import find_bundle, load_bundle
+from gateway.oldbundle import load_old_runner as load_runner
 
 NAMES = sorted(point.name for point in entry_points(group="gateway.bundles"))
 

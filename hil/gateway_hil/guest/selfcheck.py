@@ -10,9 +10,10 @@ import sys
 
 import numpy as np
 
-from gateway.bundle import find_bundle, load_bundle
+from gateway.oldbundle import find_bundle, load_bundle
 from gateway.errors import BundleError, ConfigError
-from gateway.inference import load_runner, runtime_installed
+from gateway.inference import runtime_installed
+from gateway.oldbundle import load_old_runner as load_runner
 
 _MODEL = "shot-v1"
 _SIZE = 1024

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.bundle import find_bundle, load_bundle, read_manifest
+from gateway.oldbundle import find_bundle, load_bundle, read_manifest
 from gateway.errors import BundleError
-from gateway.inference import load_runner
+from gateway.oldbundle import load_old_runner as load_runner
 
 
 @pytest.fixture
