@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from gateway_models.evaluate import Judgement, Row
+from gateway_models.oldevaluate import Judgement, Row
 
 _CARD: Final = """\
 # {name} {version}: was that bang a gunshot?

@@ -1,110 +1,145 @@
-"""What a network can do: on synthetic windows it never saw, and on recordings, where it matters."""
+"""`gateway model evaluate`: what a bundle is worth on a folder of labelled recordings.
 
-import csv
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+Anybody can run it on recordings of their own: docs/evaluation.md says what each figure means.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
+from gateway.admission import admit
+from gateway.bundle import find_bundle, load_bundle
+from gateway.errors import ConfigError
+from gateway_models.hearing import Costs, hear
+from gateway_models.judgement import Heard, Subject, judge
+from gateway_models.labelled import Clip, read_manifest
+from gateway_models.pictures import draw_all
+from gateway_models.report import report
 
-from gateway.features import as_sound
-from gateway.media import Pcm
-from gateway_models.examples import RATE_HZ, SHAPE, ExampleSet, cut_all
-from gateway_models.network import Array
-
-_RISES_DB: Final = ((9, 20), (20, 30), (30, 40), (40, 90))
-_FILL_S: Final = 0.4  # a recording is continued backwards, so that a shot in its first moment is heard
-
-
-# Scores [n] of pictures [n, frames, bands]: a network in numpy, or a bundle's model on its runtime.
-Scorer = Callable[[Array], Array]
+_DIGITS: Final = 6
+_JSON: Final = "judgement.json"
+_TEXT: Final = "report.txt"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a table: what it is about, how many, and the share that scored over the threshold."""
+class Evaluate:
+    """Judge one bundle; print the figures, and draw them if asked to."""
 
-    name: str
-    count: int
-    share: float
+    name = "evaluate"
+    help = "judge a bundle on a folder of labelled recordings, through the path that boxes use"
 
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """Area under the ROC curve, and the share over the threshold by kind and by how far shots rise."""
-
-    auc: float
-    threshold: float
-    kinds: tuple[Row, ...]
-    rises: tuple[Row, ...]
-
-
-def auc(of_shots: Array, of_others: Array) -> float:
-    """The chance that a shot scores higher than something else; ties count half."""
-    ordered = np.sort(of_others)
-    below = np.searchsorted(ordered, of_shots, "left") + np.searchsorted(ordered, of_shots, "right")
-    return float(below.mean() / (2 * len(ordered)))
-
-
-def judge(scorer: Scorer, examples: ExampleSet, threshold: float) -> Judgement:
-    """How the network does on a set of windows."""
-    score = scorer(examples.pictures)
-    is_shot = examples.truth == 1
-    kinds = [_row(kind, score[examples.kinds == kind], threshold) for kind in np.unique(examples.kinds)]
-    rises = [
-        _row(
-            f"{low}-{high} dB",
-            score[is_shot & (examples.rise_db >= low) & (examples.rise_db < high)],
-            threshold,
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """BUNDLE, --data and where to put pictures."""
+        parser.add_argument("bundle", metavar="BUNDLE", help="name of a bundle, or its folder")
+        parser.add_argument(
+            "--data",
+            metavar="DIR",
+            type=Path,
+            required=True,
+            help="folder with manifest.csv and the recordings",
         )
-        for low, high in _RISES_DB
-    ]
-    return Judgement(auc(score[is_shot], score[~is_shot]), threshold, tuple(kinds), tuple(rises))
+        parser.add_argument(
+            "--out", metavar="FOLDER", type=Path, help="write report, figures and pictures (SVG) there"
+        )
+        parser.add_argument("--variant", metavar="NAME", help="f32 or int8 (default: f32, as boxes begin)")
+        parser.add_argument(
+            "--state", metavar="DIR", type=Path, help="a box's state folder: judge what it has"
+        )
+        parser.add_argument("--workers", metavar="N", type=int, default=2, help="processes (default: 2)")
+        parser.add_argument("--json", action="store_true", help="one line of JSON instead of the report")
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        """0 if there are figures. Raises ConfigError for a folder without a clip that can be judged, and
+        BundleError for a bundle that cannot run.
+        """
+        if arguments.workers < 1:
+            raise ConfigError("--workers must be at least 1")
+        require_soundfile()
+        folder = bundle_folder(arguments.bundle, arguments.state)
+        clips = read_manifest(arguments.data)
+        heard, judgement = evaluate(folder, clips, arguments.variant, arguments.workers)
+        if all(one.problem for one in heard):
+            raise ConfigError(f"none of the {len(heard)} clips can be judged: the first {heard[0].problem}")
+        line = as_json(judgement)
+        if arguments.out is not None:
+            write(judgement, arguments.out)
+        print(line if arguments.json else report(judgement))
+        if arguments.out is not None:
+            print(f"written to {arguments.out}", file=sys.stderr)
+        return 0
 
 
-def _row(name: str, score: Array, threshold: float) -> Row:
-    return Row(str(name), len(score), float(np.mean(score >= threshold)) if len(score) else 0.0)
+def evaluate(
+    folder: Path, clips: Sequence[Clip], variant: str | None = None, workers: int = 2
+) -> tuple[list[Heard], dict[str, Any]]:
+    """What the bundle in `folder` made of every clip, and the figures.
 
-
-def judge_recordings(scorer: Scorer, folder: Path, threshold: float) -> Judgement:
-    """How it does on a folder of clips with a manifest.csv (columns file, label, kind).
-
-    A clip's score is the highest of its bangs, 0 if nothing in it set off the onset. None of these
-    recordings was trained on.
+    It is admitted first: a bundle that a box would not run is not judged. Raises BundleError.
     """
-    found: dict[str, list[float]] = {}
-    shot_kinds: set[str] = set()
-    for file, label, kind in _clips(folder):
-        cuts = cut_all(_recording(folder / file), RATE_HZ, over_db=12.0)
-        pictures = np.stack([SHAPE.picture(as_sound(cut.pcm)) for cut in cuts]) if cuts else None
-        best = 0.0 if pictures is None else float(scorer(pictures).max())
-        found.setdefault(kind, []).append(best)
-        if label == "gunshot":
-            shot_kinds.add(kind)
-    arrays: dict[str, npt.NDArray[np.float32]] = {k: np.array(v, np.float32) for k, v in found.items()}
-    of_shots = np.concatenate([v for k, v in arrays.items() if k in shot_kinds])
-    of_others = np.concatenate([v for k, v in arrays.items() if k not in shot_kinds])
-    kinds = [
-        _row(kind, arrays[kind], threshold) for kind in sorted(arrays, key=lambda k: (k not in shot_kinds, k))
-    ]
-    return Judgement(auc(of_shots, of_others), threshold, tuple(kinds), ())
+    bundle = load_bundle(folder)
+    manifest = bundle.manifest
+    admitted = admit(bundle)
+    chosen = variant or ("f32" if "f32" in admitted.variants else admitted.variants[0])
+    heard, costs = hear(folder, clips, chosen, workers)
+    mine = manifest.thresholds[manifest.labels[0]]
+    subject = Subject(
+        name=manifest.name,
+        version=manifest.version,
+        model=manifest.model,
+        sure=mine.sure,
+        unsure=mine.sure if mine.unsure is None else mine.unsure,
+        classes=manifest.labels,
+        runs_on=_runs_on(costs, admitted.machine, admitted.p99_ms, admitted.peak_mib),
+    )
+    return heard, judge(subject, heard)
 
 
-def _clips(folder: Path) -> Iterator[tuple[str, str, str]]:
-    with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            yield row["file"], row["label"], row["kind"]
+def _runs_on(costs: Costs, machine: str, p99_ms: Any, peak_mib: float) -> dict[str, Any]:
+    looks = {
+        f"{name.split('/')[1]}_look_ms_p99": p99_ms[name] for name in p99_ms if name.startswith(costs.variant)
+    }
+    return {"machine": machine} | costs.told() | looks | {"admission_peak_mib": peak_mib}
 
 
-def _recording(path: Path) -> Pcm:
-    """A clip without the digital silence around it, led in by its own first moments mirrored."""
-    import soundfile  # only this command needs it
+def bundle_folder(named: str, state: Path | None = None) -> Path:
+    """The folder of a bundle given by name or by path (one with a slash, or that is a folder here)."""
+    if "/" in named or (Path(named) / "manifest.json").exists():
+        return Path(named).resolve()
+    return find_bundle(named, state)
 
-    pcm, rate_hz = soundfile.read(path, dtype="int16")
-    if rate_hz != RATE_HZ:
-        raise ValueError(f"{path}: {rate_hz} Hz; the recordings are expected at {RATE_HZ} Hz")
-    sounding = np.flatnonzero(pcm)
-    trimmed: Pcm = pcm[sounding[0] : sounding[-1] + 1] if len(sounding) else pcm
-    return np.pad(trimmed, (int(_FILL_S * RATE_HZ), 0), "symmetric")
+
+def as_json(judgement: dict[str, Any]) -> str:
+    """One line."""
+    return json.dumps(_rounded(judgement), allow_nan=False)
+
+
+def write(judgement: dict[str, Any], folder: Path) -> None:
+    """The report, the figures and the pictures. Raises ConfigError if the folder cannot be written."""
+    try:
+        draw_all(judgement, folder)
+        (folder / _JSON).write_text(as_json(judgement) + "\n", encoding="utf-8")
+        (folder / _TEXT).write_text(report(judgement) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {os.strerror(error.errno or 0)}") from error
+
+
+def require_soundfile() -> None:
+    """Raises ConfigError where recordings cannot be read."""
+    try:
+        import soundfile  # noqa: F401
+    except (ImportError, OSError):
+        raise ConfigError("recordings are read with soundfile: pip install 'pole-gateway[audio]'") from None
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, _DIGITS) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in value]
+    return value

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from gateway.bundle import CARD, GOLDEN, MODEL, SCHEMA_VERSION, load_bundle
-from gateway.inference import load_runner
+from gateway.oldbundle import CARD, GOLDEN, MODEL, SCHEMA_VERSION, load_bundle
+from gateway.oldbundle import load_old_runner as load_runner
 from gateway_models.bundles import shot_v1
 from gateway_models.card import with_recordings, write_card
-from gateway_models.evaluate import Judgement, Row, Scorer, judge, judge_recordings
+from gateway_models.oldevaluate import Judgement, Row, Scorer, judge, judge_recordings
 from gateway_models.examples import AFTER_MS, BEFORE_MS, SHAPE, ExampleSet, example_set
 from gateway_models.network import Array, Layer, forward
 from gateway_models.tflite import write_tflite

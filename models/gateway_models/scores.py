@@ -8,7 +8,7 @@ so whole sessions are drawn, never clips, and an interval is as wide as the sess
 Plain numpy: the training environment and a box compute the same numbers.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,6 +55,9 @@ class Scored:
     def take(self, chosen: npt.NDArray[Any]) -> "Scored":
         """Some of the clips: a mask, or indices (which may repeat)."""
         return Scored(self.score[chosen], self.shot[chosen], self.session[chosen], self.seconds[chosen])
+
+
+Figure = Callable[[Scored], float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,24 +172,29 @@ def draws(scored: Scored, seed: int = 0, count: int = DRAWS) -> Iterator[npt.NDA
         yield np.concatenate(drawn) if drawn else np.zeros(0, np.intp)
 
 
-def interval(
-    scored: Scored, figure: Callable[[Scored], float | None], seed: int = 0, count: int = DRAWS
-) -> Interval | None:
-    """The 95 % interval of a figure, by sessions; None with fewer than two, or where it has no value."""
-    if len(np.unique(scored.session)) < 2 or figure(scored) is None:
-        return None
-    found = [
-        value for chosen in draws(scored, seed, count) if (value := figure(scored.take(chosen))) is not None
-    ]
-    if len(found) < count // 2:
-        return None
-    low, high = np.quantile(found, (0.025, 0.975))
-    return Interval(float(low), float(high))
+def intervals(
+    scored: Scored, figures: Mapping[str, Figure], seed: int = 0, count: int = DRAWS
+) -> dict[str, Interval | None]:
+    """The 95 % interval of each figure, by sessions; None with fewer than two, or where it has no value."""
+    found: dict[str, list[float]] = {name: [] for name in figures}
+    if len(np.unique(scored.session)) >= 2:
+        for chosen in draws(scored, seed, count):
+            drawn = scored.take(chosen)
+            for name, figure in figures.items():
+                if (value := figure(drawn)) is not None:
+                    found[name].append(value)
+    return {
+        name: _middle(found[name], count) if figure(scored) is not None else None
+        for name, figure in figures.items()
+    }
 
 
-def gain(
-    old: Scored, new: Scored, figure: Callable[[Scored], float | None], seed: int = 0, count: int = DRAWS
-) -> Interval | None:
+def interval(scored: Scored, figure: Figure, seed: int = 0, count: int = DRAWS) -> Interval | None:
+    """The 95 % interval of one figure; see `intervals`."""
+    return intervals(scored, {"": figure}, seed, count)[""]
+
+
+def gain(old: Scored, new: Scored, figure: Figure, seed: int = 0, count: int = DRAWS) -> Interval | None:
     """The 95 % interval of how much better `new` is than `old` on the same clips, draw by draw."""
     if not (np.array_equal(old.shot, new.shot) and np.array_equal(old.session, new.session)):
         raise ValueError("old and new must be scores of the same clips")
@@ -195,7 +203,12 @@ def gain(
         before, after = figure(old.take(chosen)), figure(new.take(chosen))
         if before is not None and after is not None:
             found.append(after - before)
-    if len(found) < count // 2:
+    return _middle(found, count)
+
+
+def _middle(found: Sequence[float], count: int) -> Interval | None:
+    """Between the quantiles 2.5 % and 97.5 %, if at least every other draw gave a value."""
+    if len(found) < max(1, count // 2):
         return None
     low, high = np.quantile(found, (0.025, 0.975))
     return Interval(float(low), float(high))

@@ -7,7 +7,7 @@ import pytest
 
 from gateway_models import bangs, shots, street, waves
 from gateway_models.card import with_recordings, write_card
-from gateway_models.evaluate import auc, judge
+from gateway_models.oldevaluate import auc, judge
 from gateway_models.examples import RATE_HZ, SHAPE, SHOT, ExampleSet, cut_all, example_set, shot_clip
 from gateway_models.make import calibrated, numpy_scorer, write_bundle
 from gateway_models.network import Layer, Op
