@@ -30,15 +30,15 @@ import numpy.typing as npt
 
 from gateway.errors import BundleError
 from gateway.features import FrontEnd, MelStream, Samples, as_sound, picture
-from gateway.manifest import FILE_MAX, FRONT_END, GOLDEN, MANIFEST, SIGNATURE, Manifest, parse_manifest
+from gateway.manifest import FRONT_END, GOLDEN, MANIFEST, SIGNATURE, Manifest, parse_manifest
 from gateway.modelstore import ModelStore
 
 _T = TypeVar("_T")
 Pixels = npt.NDArray[np.uint8]
 
 GOLDEN_MAX: Final = 64  # pictures of one look
-_MANIFEST_MAX: Final = 64 << 10
-_SIGNATURE_MAX: Final = 512
+MANIFEST_MAX: Final = 64 << 10
+SIGNATURE_MAX: Final = 512
 _ARRAYS_MAX: Final = 64 << 20  # bytes of one .npz unpacked
 _GRAIN: Final = 0.5 / 127.5  # a stored picture is rounded to steps of 1 / 127.5
 _PICTURE_TOLERANCE: Final = _GRAIN + 0.01  # of -1..1: another libm or FFT may differ by 0.3 dB
@@ -99,11 +99,11 @@ class Bundle:
     manifest: Manifest
     front_end: FrontEnd
     golden: Golden
-    nets: Mapping[str, bytes]  # by name of file
+    files: Mapping[str, bytes]  # every file, by name
 
     def net(self, variant: str, look: str) -> bytes:
         """The .tflite file of one network. Raises BundleError."""
-        return self.nets[self.manifest.file_of(variant, look)]
+        return self.files[self.manifest.file_of(variant, look)]
 
     def check_front_end(self) -> None:
         """Raises BundleError if this machine makes another picture of the golden sound."""
@@ -183,25 +183,35 @@ def shipped_names() -> list[str]:
 def read_manifest(folder: Path) -> Manifest:
     """Read and check manifest.json alone. Raises BundleError."""
     path = folder / MANIFEST
-    return _named(path, lambda: parse_manifest(read_file(path, _MANIFEST_MAX)))
-
-
-def read_signature(folder: Path) -> tuple[bytes, bytes]:
-    """The bytes of manifest.json and of manifest.sig. Raises BundleError."""
-    return read_file(folder / MANIFEST, _MANIFEST_MAX), read_file(folder / SIGNATURE, _SIGNATURE_MAX)
+    return _named(path, lambda: parse_manifest(read_file(path, MANIFEST_MAX)))
 
 
 def load_bundle(folder: Path) -> Bundle:
     """Read a whole bundle and check every size, hash and shape. Raises BundleError."""
-    manifest = read_manifest(folder)
-    _check_listing(folder, manifest)
-    content = {
-        name: _checked(folder / name, fact.bytes, fact.sha256) for name, fact in manifest.files.items()
-    }
-    front_end = _named(folder / FRONT_END, lambda: _front_end(content[FRONT_END], manifest))
-    golden = _named(folder / GOLDEN, lambda: _golden(content[GOLDEN], manifest))
-    nets = {name: whole for name, whole in content.items() if name.endswith(".tflite")}
-    return Bundle(folder, manifest, front_end, golden, nets)
+    manifest = read_manifest(folder)  # before the rest: it says how large that may be
+    try:
+        there = {entry.name for entry in os.scandir(folder)}
+    except OSError as error:
+        raise BundleError(f"{folder} cannot be read: {error.strerror}") from error
+    if stray := sorted(there - {MANIFEST, SIGNATURE, *manifest.files}):
+        raise BundleError(f"{folder / stray[0]} is none of the bundle's files; take it out, or install again")
+    sizes = {name: fact.bytes for name, fact in manifest.files.items()}
+    sizes |= {MANIFEST: MANIFEST_MAX, SIGNATURE: SIGNATURE_MAX}
+    return bundle_of({name: read_file(folder / name, most) for name, most in sizes.items()}, folder)
+
+
+def bundle_of(files: Mapping[str, bytes], folder: Path) -> Bundle:
+    """The bundle that these files are; `folder` is where they came from. As `load_bundle`."""
+    manifest = _named(folder / MANIFEST, lambda: parse_manifest(files.get(MANIFEST, b"")))
+    wanted = {MANIFEST, SIGNATURE, *manifest.files}
+    if odd := sorted(wanted ^ set(files)):
+        what = "is missing" if odd[0] in wanted else "is none of the bundle's files"
+        raise BundleError(f"{folder / odd[0]} {what}; get the bundle again")
+    for name, fact in manifest.files.items():
+        _check(folder / name, files[name], fact.bytes, fact.sha256)
+    front_end = _named(folder / FRONT_END, lambda: _front_end(files[FRONT_END], manifest))
+    golden = _named(folder / GOLDEN, lambda: _golden(files[GOLDEN], manifest))
+    return Bundle(folder, manifest, front_end, golden, dict(files))
 
 
 def read_file(path: Path, most: int) -> bytes:
@@ -245,28 +255,14 @@ def _named(path: Path, read: Callable[[], _T]) -> _T:
         raise BundleError(text if text.startswith(str(path)) else f"{path}: {text}") from error
 
 
-def _check_listing(folder: Path, manifest: Manifest) -> None:
-    wanted = {MANIFEST, SIGNATURE, *manifest.files}
-    try:
-        there = {entry.name for entry in os.scandir(folder)}
-    except OSError as error:
-        raise BundleError(f"{folder} cannot be read: {error.strerror}") from error
-    if missing := sorted(wanted - there):
-        raise BundleError(f"{folder / missing[0]} is missing; install the bundle again")
-    if stray := sorted(there - wanted):
-        raise BundleError(f"{folder / stray[0]} is none of the bundle's files; take it out, or install again")
-
-
-def _checked(path: Path, size: int, sha256: str) -> bytes:
-    """The content of one file of a bundle, if it is what the manifest says."""
-    content = read_file(path, FILE_MAX)
+def _check(path: Path, content: bytes, size: int, sha256: str) -> None:
+    """Whether the content of one file is what the manifest says."""
     if len(content) < size:
         raise BundleError(f"{path} is cut short: {len(content)} of {size} bytes; install the bundle again")
     if len(content) != size or hashlib.sha256(content).hexdigest() != sha256:
         raise BundleError(
             f"{path} is not the file the manifest names (its SHA-256 differs); install the bundle again"
         )
-    return content
 
 
 def _arrays(content: bytes) -> dict[str, npt.NDArray[Any]]:

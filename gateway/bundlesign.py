@@ -17,9 +17,10 @@ from typing import Final
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from gateway.bundle import read_file, read_signature
+from gateway.bundle import MANIFEST_MAX, SIGNATURE_MAX, read_file
 from gateway.errors import BundleError, ConfigError
 from gateway.keys import read_private_json, write_private_json
+from gateway.manifest import MANIFEST, SIGNATURE
 
 PREFIX: Final = b"pole-gateway bundle 2\n"
 RELEASE_KEYS: Final[frozenset[str]] = (
@@ -35,20 +36,21 @@ def signer(folder: Path) -> str:
 
     Raises BundleError if the signature is damaged or does not fit. Whether the key is trusted is not asked.
     """
-    return signer_of(*read_signature(folder), str(folder))
+    manifest = read_file(folder / MANIFEST, MANIFEST_MAX)
+    return signer_of(manifest, read_file(folder / SIGNATURE, SIGNATURE_MAX), folder)
 
 
-def signer_of(manifest: bytes, signature: bytes, where: str) -> str:
+def signer_of(manifest: bytes, signature: bytes, where: Path) -> str:
     """`signer` of a manifest's and a signature's bytes; `where` is named in errors."""
     match = _LINE.fullmatch(signature)
     if match is None:
-        raise BundleError(f"{where}: manifest.sig is no signature; have the bundle's maker sign it again")
+        raise BundleError(f"{where / SIGNATURE} is no signature; have the bundle's maker sign it again")
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(match[1].decode()))
         key.verify(bytes.fromhex(match[2].decode()), PREFIX + manifest)
     except (InvalidSignature, ValueError):
         raise BundleError(
-            f"{where}: manifest.sig does not fit manifest.json; one of them was changed after signing. "
+            f"{where / SIGNATURE} does not fit {MANIFEST}; one of them was changed after signing. "
             "Get the bundle again from its maker"
         ) from None
     return match[1].decode()

@@ -270,8 +270,13 @@ def mark_for(folder: Path, reason: str) -> Mark:
     with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
         plain = json.loads(content)
         name, version = str(plain["name"])[:64], str(plain["version"])[:64]
+    return mark_of(hashlib.sha256(content).hexdigest(), name, version, reason)
+
+
+def mark_of(bundle_hash: str, name: str, version: str, reason: str) -> Mark:
+    """A mark, made now."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return Mark(hashlib.sha256(content).hexdigest(), name, version, reason[:_REASON_MAX], at)
+    return Mark(bundle_hash, name, version, reason[:_REASON_MAX], at)
 
 
 def _by_number(version: str) -> tuple[list[int], str]:
