@@ -10,6 +10,7 @@
     ├── WireError        a peer sent something outside the protocol      -> counted, the connection is reset
     ├── HubError         the hub cannot start or write its disk          -> stops the hub; boxes keep all
     └── BundleError      a model bundle is damaged or does not fit       -> that sensor runs without its model
+        └── BadAnswer    a model computed what is no number              -> counted; that sound has no verdict
 
 Anything else that leaves a driver is a bug: it kills that worker, loudly, alone.
 """
@@ -58,6 +59,10 @@ class WireError(GatewayError):
 
 class BundleError(GatewayError):
     """A model bundle is damaged, does not fit its manifest, or no runtime is installed for it."""
+
+
+class BadAnswer(BundleError):
+    """A loaded model gave what is no number, or its runtime failed while computing. Counted."""
 
 
 class HubError(GatewayError):
