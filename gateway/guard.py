@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.lastwords import crash_path
+from gateway.modelmark import mark_path, mark_runs_in
 from gateway.plan import PortPlan
 
 # MiB a process may allocate, by its port's kind. Workers of slow ports begin with 14 to 18; numpy brings 50
@@ -33,6 +34,7 @@ def lay_guard(run: Path, port: PortPlan) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     run.mkdir(parents=True, exist_ok=True)
     write_stacks_to(crash_path(run, port.number))
+    mark_runs_in(mark_path(run, port.number))
     limit_memory(port.kind, port.url)
     signal.setitimer(signal.ITIMER_REAL, 0)  # loading a model from a slow card may take long
 

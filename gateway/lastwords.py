@@ -64,8 +64,11 @@ class Obituary:
         self._port = port
         self._last: dict[str, Any] = {}
 
-    def write(self, status: int, *, was_silent: bool) -> str:
-        """Write down a death, and what is known of it; it comes back in one line."""
+    def write(self, status: int, *, was_silent: bool, model: str = "") -> str:
+        """Write down a death, and what is known of it; it comes back in one line.
+
+        If it was a model that worked at that moment, that is to blame, and no driver.
+        """
         text = _read(crash_path(self._run, self._port.number))
         sensor, spot = _culprit(list(_frames(text)), self._port.sensors)
         blamed = sensor or self._port.sensors[0]
@@ -78,6 +81,7 @@ class Obituary:
             "where": f"{spot[0]}:{spot[1]} in {spot[2]}" if spot else "",
             "driver": named(blamed),
             "is_sure": sensor is not None,  # its code was seen on the stack
+            "model": model,
             "sensors": [each.name for each in self._port.sensors if each.factory in factories],
             "status": status,
             "when": now,
@@ -87,7 +91,8 @@ class Obituary:
             "well": False,
         }
         self._keep()
-        return f"{what}{' at ' + self._last['where'] if spot else ''}; {self._last['driver']}"
+        who = f"model {model}" if model else self._last["driver"]
+        return f"{what}{' at ' + self._last['where'] if spot else ''}; {who}"
 
     def parked(self, parked_s: float) -> None:
         """It is not started again for so long."""

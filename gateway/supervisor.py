@@ -21,6 +21,8 @@ from gateway.errors import ConfigError, GatewayError
 from gateway.lastwords import Obituary
 from gateway.link import LinkClient
 from gateway.log import Condition, say, start_logging
+from gateway.modeldeaths import ModelDeaths
+from gateway.modelmark import clear_mark, died_under
 from gateway.plan import Plan, PortPlan, load_plan
 from gateway.planwatch import PlanWatch
 from gateway.process import die_with_parent
@@ -57,8 +59,11 @@ class Keeper:
         policy: RestartPolicy,
         on_parked: Callable[[PortPlan], None],
         run: Path,
+        model_deaths: ModelDeaths,
     ) -> None:
         self.port = port
+        self._run_folder = run
+        self._model_deaths = model_deaths
         self._obituary = Obituary(run, port)
         self._command = command
         self._policy = policy
@@ -98,6 +103,7 @@ class Keeper:
     async def _run_once(self) -> float:
         """One life of the worker; how long it was."""
         loop = asyncio.get_running_loop()
+        clear_mark(self._run_folder, self.port.number)
         try:
             child = self._child = ChildProcess(lambda fd: self._command(self.port.number, fd))
         except OSError as error:
@@ -119,7 +125,11 @@ class Keeper:
                 well.cancel()
             self.killed_silent += was_silent
             lived_s = loop.time() - child.started_s
-            self._condition.breaks(self._obituary.write(status, was_silent=was_silent))
+            model = died_under(self._run_folder, self.port.number)
+            what = self._obituary.write(status, was_silent=was_silent, model=str(model or ""))
+            self._condition.breaks(what)
+            if model is not None and self._model_deaths.died(model, what, loop.time()):
+                self._deaths.forgive()  # another model runs from here on, or none
             facts = {
                 "port": self.port.number,
                 "worker_pid": child.pid,
@@ -180,6 +190,7 @@ class Supervisor:
         self._unit = unit
         self.keepers: list[Keeper] = []
         self._keeping: asyncio.TaskGroup | None = None
+        self._model_deaths = ModelDeaths(plan.state)
         self._tasks: dict[Keeper, asyncio.Task[None]] = {}
         self._changing = asyncio.Lock()
         self._add(self._ports(plan))
@@ -243,7 +254,8 @@ class Supervisor:
     def _add(self, ports: Sequence[PortPlan]) -> None:
         """Keep these ports, too; they and those before run once `run` does."""
         self.keepers += [
-            Keeper(port, self._command, self._policy, self._tell_parked, self._run) for port in ports
+            Keeper(port, self._command, self._policy, self._tell_parked, self._run, self._model_deaths)
+            for port in ports
         ]
         for keeper in self.keepers:
             if self._keeping is not None and keeper not in self._tasks:

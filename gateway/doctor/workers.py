@@ -32,7 +32,10 @@ def workers(plan: Plan, now_s: float | None = None) -> Iterator[Finding]:
 
 
 def _death(port: PortPlan, last: dict[str, Any], now_s: float) -> Finding:
-    who = f"driver {last['driver']}" if last["is_sure"] else f"most likely driver {last['driver']}"
+    if model := last.get("model"):
+        who = f"model {model}"
+    else:
+        who = f"driver {last['driver']}" if last["is_sure"] else f"most likely driver {last['driver']}"
     names = ", ".join(last["sensors"])
     where = f" at {last['where']}" if last["where"] else ""
     text = f"sensor {names}: {who} {last['what']}{where}, at {_clock(last['when'])}"
@@ -45,8 +48,12 @@ def _death(port: PortPlan, last: dict[str, Any], now_s: float) -> Finding:
         text += f"; left stopped until {_clock(parked_until)}"
     plural = "s" * (len(last["sensors"]) != 1)
     mend = (
-        f"tell whoever makes the driver, with run/port-{port.number}.bad and .crash of the state folder; "
-        f"until then take sensor{plural} {names} out of the site file"
+        f"tell whoever makes the model, with run/port-{port.number}.crash of the state folder"
+        if model
+        else (
+            f"tell whoever makes the driver, with run/port-{port.number}.bad and .crash of the state folder; "
+            f"until then take sensor{plural} {names} out of the site file"
+        )
     )
     return Finding(f"port {port.number}", "wrong", text, mend)
 

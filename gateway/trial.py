@@ -1,0 +1,202 @@
+"""The throw-away child that a model is tried in: `python -m gateway.trial <request >report`.
+
+The request is one line of JSON, then the models' bytes, then an .npz of questions and answers. The report
+is a line of JSON for every step, so that a death has a name: {"begin": net}, {"done": net, …} and at last
+{"good": true}; or {"refused": why}. The report alone is not the verdict: this process must also end in
+peace, with every interpreter destroyed, as a damaged heap often shows only then. `gateway.admission` asks.
+"""
+
+import gateway.lean  # noqa: F401  # isort: skip
+
+import base64
+import io
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from gateway.confine import bytes_of, give_up_rights, limit
+from gateway.errors import BundleError
+
+CPU_S: Final = 15  # that all nets of one request may compute for
+SLACK_MIB: Final = 64  # above the budget, so that exceeding it is a sentence and not a crash
+_SEED: Final = 20
+_ROUNDS: Final = 3
+
+
+def main() -> int:
+    """Do what stdin asks; 0, also when a model is refused. Anything else is a death."""
+    network = give_up_rights()
+    import numpy as np  # threads of its own may begin here, which unshare(2) forbids
+
+    from gateway.inference import Net
+    from gateway.modellint import lint
+
+    wanted = json.loads(sys.stdin.buffer.readline())
+    models = [sys.stdin.buffer.read(net["bytes"]) for net in wanted["nets"]]
+    with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    limit(max((net["memory_mib"] for net in wanted["nets"]), default=0) + SLACK_MIB, CPU_S)
+    _say(network=network)
+    for net, model in zip(wanted["nets"], models, strict=True):
+        _say(begin=net["name"])
+        try:
+            if wanted["lint"]:
+                lint(model)
+            before = bytes_of("VmHWM")
+            declared = {each["dtype"] for each in (*net["inputs"], *net["outputs"])}
+            runner = Net(model, numbers=declared == {"float32"})
+            _Trial(runner, net, arrays, wanted["runs"]).all(before)
+            del runner  # while this net is the one that is named
+        except BundleError as error:
+            _say(refused=f"{error}")
+            return 0
+    _say(good=True)
+    return 0
+
+
+class _Trial:
+    """One net, loaded: asked what is known, then what comes, then what is known once more."""
+
+    def __init__(self, runner: Any, net: dict[str, Any], arrays: dict[str, Any], runs: int) -> None:
+        import numpy as np
+
+        self._np = np
+        self._runner = runner
+        self._net = net
+        self._runs = runs
+        name = net["name"]
+        self._asks = [
+            [arrays[f"{name}/ask{n}.{k}"] for k in range(len(net["inputs"]))] for n in range(net["asks"])
+        ]
+        self._expected = [
+            [arrays[f"{name}/expected{n}.{k}"] for k in range(len(net["outputs"]))]
+            for n in range(net["asks"])
+            if f"{name}/expected{n}.0" in arrays
+        ]
+
+    def all(self, before: int) -> None:
+        """Every check of this net. Raises BundleError."""
+        self._fits()
+        random = self._np.random.default_rng(_SEED)
+        asks = self._asks or [self._random(random)]
+        first = [self._ask(ask) for ask in asks]
+        for answers, expected in zip(first, self._expected, strict=False):
+            self._near(answers, expected)
+        p99_ms = self._p99_ms(random)
+        for ask, answers in zip(asks, first, strict=True):
+            again = self._ask(ask)
+            if any(a.tobytes() != b.tobytes() for a, b in zip(answers, again, strict=True)):
+                raise BundleError("it answers one question in two ways: it keeps something, or reads astray")
+        facts = self._runner.info()
+        _say(
+            done=self._net["name"],
+            p99_ms=round(p99_ms, 3),
+            peak_mib=round((bytes_of("VmHWM") - before) / 2**20, 1),
+            runtime=facts.runtime,
+            version=facts.version,
+            machine=facts.machine,
+            answers=[[_packed(self._np, array) for array in answers] for answers in first],
+        )
+
+    def _fits(self) -> None:
+        """What it takes and gives is what is declared: nothing else, and nothing more."""
+        for verb, seen, wanted in (
+            ("takes", self._runner.inputs, self._net["inputs"]),
+            ("gives", self._runner.outputs, self._net["outputs"]),
+        ):
+            has = [(tuple(each.shape), _number_type(each, kind)) for each, kind in _pairs(seen, wanted)]
+            declared = [(tuple(each["shape"]), each["dtype"]) for each in wanted]
+            if has != declared:
+                raise BundleError(f"it {verb} {_tensors(has)}, but {_tensors(declared)} is declared")
+
+    def _random(self, random: Any) -> list[Any]:
+        """Any numbers of the right type: a picture is -1..1, bytes are bytes."""
+        out = []
+        for each in self._net["inputs"]:
+            kind = self._np.dtype(each["dtype"])
+            if kind.kind == "f":
+                out.append(random.uniform(-1.0, 1.0, each["shape"]).astype(kind))
+            elif kind.kind == "b":
+                out.append(random.integers(0, 2, each["shape"]).astype(kind))
+            else:
+                span = self._np.iinfo(kind)
+                out.append(random.integers(span.min, span.max, each["shape"], kind, endpoint=True))
+        return out
+
+    def _ask(self, ask: Sequence[Any]) -> list[Any]:
+        """The answers to one question, in the types declared. Raises BundleError."""
+        whole = [
+            facts.whole(array) if array.dtype != facts.dtype else array
+            for facts, array in zip(self._runner.inputs, ask, strict=True)
+        ]
+        answers = []
+        raw = self._runner.run(*whole)
+        for facts, wanted, array in zip(self._runner.outputs, self._net["outputs"], raw, strict=True):
+            if array.shape != tuple(wanted["shape"]) or array.dtype != facts.dtype:
+                raise BundleError(f"it gave {array.dtype}{list(array.shape)} where it promised {facts}")
+            answer = facts.number(array) if array.dtype != wanted["dtype"] else array
+            if answer.dtype.kind == "f" and not self._np.isfinite(answer).all():
+                raise BundleError("it gives what is no number (NaN or infinite)")
+            answers.append(answer)
+        return answers
+
+    def _p99_ms(self, random: Any) -> float:
+        """By the clock, since a processor's own time comes in coarse steps on some machines.
+
+        What else the machine does at the time is no fault of the net, so the best of three rounds counts.
+        """
+        best = math.inf
+        for _ in range(_ROUNDS):
+            times_ms = sorted(self._timed(self._random(random)) for _ in range(self._runs))
+            best = min(best, times_ms[math.ceil(0.99 * len(times_ms)) - 1])
+            if best <= self._net["allowed_ms"]:
+                break
+        return best
+
+    def _timed(self, ask: Sequence[Any]) -> float:
+        start = time.perf_counter_ns()
+        self._ask(ask)
+        return (time.perf_counter_ns() - start) / 1e6
+
+    def _near(self, answers: Sequence[Any], expected: Sequence[Any]) -> None:
+        allowed = self._net["tolerance"]
+        for answer, known in zip(answers, expected, strict=True):
+            off = float(self._np.abs(answer.astype(float) - known.astype(float)).max())
+            if not off <= allowed:  # written so that a NaN fails
+                raise BundleError(
+                    f"a golden answer is off by {off:.3f} (allowed {allowed:.3f}): computed wrong here"
+                )
+
+
+def _pairs(seen: Sequence[Any], wanted: Sequence[dict[str, Any]]) -> Iterator[tuple[Any, str]]:
+    """Each tensor with the type declared for it; "" where nothing is."""
+    for n, each in enumerate(seen):
+        yield each, (wanted[n]["dtype"] if n < len(wanted) else "")
+
+
+def _number_type(facts: Any, declared: str) -> str:
+    """A quantised tensor may be declared as the float32 that it stands for."""
+    return declared if declared == "float32" and facts.step > 0.0 else str(facts.dtype)
+
+
+def _packed(np: Any, array: Any) -> str:
+    """An array as .npy, in base64."""
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _tensors(shapes: Sequence[tuple[tuple[int, ...], str]]) -> str:
+    return " and ".join(f"{kind}{list(shape)}" for shape, kind in shapes) or "nothing"
+
+
+def _say(**fields: Any) -> None:
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
