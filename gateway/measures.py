@@ -23,6 +23,8 @@ accuracy_h        m       0..            -   -   -   how far off a receiver's po
 accuracy_v        m       0..            -   -   -   how far off a receiver's height may be
 altitude          m       -500..9000     -   -   -   height above mean sea level
 apparent_power    V.A     -1e8..1e8      -   -   -   electrical power, apparent
+band              dB[FS]  -200..10       -   -   -   sound in a third of an octave, of digital full scale; band_1000 is at 1000 Hz
+band_spl          dB[SPL] -60..200       -   -   -   sound in a third of an octave; band_spl_1000 is at 1000 Hz
 battery           %       0..100         -   -   -   charge of the device's battery
 battery_charging  bool    0..1           -   -   -   its battery charges
 battery_low       bool    0..1           -   -   -   its battery is almost empty
@@ -71,12 +73,24 @@ humidity          %       0..105         7d  10  -   relative humidity of the ai
 illuminance       lx      0..200000      3d  -   -   light that falls on a surface
 in_view           1       0..255         -   -   -   satellites above the horizon
 irradiance        W/m2    0..2000        3d  -   -   power of light that falls on a surface
+l10               dB[SPL] -20..200       6h  3   -   level that 10 % of a minute's sound exceeds, A-weighted, Fast
+l10_fs            dB[FS]  -200..10       6h  -   -   the same, of digital full scale
+l50               dB[SPL] -20..200       6h  3   -   level that 50 % of a minute's sound exceeds, A-weighted, Fast
+l50_fs            dB[FS]  -200..10       6h  -   -   the same, of digital full scale
+l90               dB[SPL] -20..200       6h  3   -   level that 90 % of a minute's sound exceeds, A-weighted, Fast
+l90_fs            dB[FS]  -200..10       6h  -   -   the same, of digital full scale
+laeq              dB[SPL] -20..200       6h  3   -   equivalent level of a sound, A-weighted
+laeq_fs           dB[FS]  -200..10       6h  -   -   the same, of digital full scale
+lamax             dB[SPL] -20..200       6h  -   -   highest level of a sound, A-weighted, Fast
+lamax_fs          dB[FS]  -200..10       6h  -   -   the same, of digital full scale
 lamp_current      A       0..100         -   -   -   current that a lamp draws
 lamp_level        %       0..100         -   -   -   how bright a lamp is; 100 is all it has
 lamp_on           bool    0..1           -   -   -   a lamp is switched on
 lamp_source       1       0..5           -   -   -   who decides: 1 person 2 rule 3 hub 4 schedule 5 nobody
 lamp_told         %       0..100         -   -   -   how bright a lamp was told to be
 lat               deg     -90..90        -   -   -   geographic latitude, WGS 84
+lceq              dB[SPL] -20..200       6h  3   -   equivalent level of a sound, C-weighted
+lceq_fs           dB[FS]  -200..10       6h  -   -   the same, of digital full scale
 level             dB[FS]  -200..10       1h  -   -   level of a sound, of digital full scale
 level_a           dB[SPL] 0..160         6h  3   -   sound pressure level, A-weighted
 level_c           dB[SPL] 0..160         6h  3   -   sound pressure level, C-weighted
