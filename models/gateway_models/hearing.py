@@ -1,7 +1,7 @@
 """Plays labelled clips through the product's own path, onset to verdict, in a few processes.
 
 What runs is what runs on a box: `gateway.acousticpath` with the bundle's networks on this machine's runtime,
-fed with blocks of a tenth of a second. Only the limiter is off: in clips one bang follows another faster than
+fed with blocks of a fifth of a second. Only the limiter is off: in clips one bang follows another faster than
 in any street.
 """
 
@@ -22,14 +22,16 @@ import numpy as np
 from gateway.acousticpath import AcousticPath
 from gateway.bundle import load_bundle
 from gateway.errors import BundleError
+from gateway.eventmaker import EventMaker
 from gateway.inference import load_runner
 from gateway.media import Block, Pcm
+from gateway.reading import Event
 from gateway.verdict import Judge, Verdict
-from gateway_models.judgement import NOTHING, Heard, Judged
+from gateway_models.judgement import Heard, Judged, Reported
 from gateway_models.labelled import Clip, Unreadable, read_pcm
 from gateway_models.recordings import EDGE_S, prepare, trimmed
 
-BLOCK_S: Final = 0.1
+BLOCK_S: Final = 0.2
 _CHUNK: Final = 16  # clips handed to a process at a time
 _MICROSECONDS: Final = 1000  # nanoseconds in one
 _SECOND_NS: Final = 1_000_000_000
@@ -143,7 +145,7 @@ def _ready(bundle: Path, variant: str) -> _Ready:
 def _hear(bundle: Path, variant: str, clips: Sequence[Clip]) -> tuple[list[Heard], Costs]:
     """Some clips, in a process of the pool."""
     ready = _ready(bundle, variant)
-    heard, spent, verdict_us, sound_s = [], 0, [], 0.0
+    heard, parts = [], []
     for clip in clips:
         try:
             pcm, rate_hz = read_pcm(clip.file)
@@ -153,25 +155,51 @@ def _hear(bundle: Path, variant: str, clips: Sequence[Clip]) -> tuple[list[Heard
             heard.append(Heard(clip, problem=str(problem)))
             continue
         whole, begin, end = prepare(pcm, rate_hz)
-        path = AcousticPath(ready.judge, limited=False)
-        verdicts: list[Verdict] = []
-        for block in blocks_of(whole, rate_hz):
-            before = time.process_time_ns()
-            new = path.push(block)
-            took = time.process_time_ns() - before
-            spent += took
-            if new:
-                verdicts += new
-                verdict_us.append(took // _MICROSECONDS)
-        verdicts += path.end()
-        if path.listener.off is not None:
-            raise path.listener.off
-        sound_s += len(whole) / rate_hz
+        verdicts, took = _play(ready.judge, whole, rate_hz)
+        parts.append(took)
         earliest = begin + (round(EDGE_S * rate_hz) if clip.excerpt else 0)
         inside = [verdict for verdict in verdicts if earliest <= verdict.first < end]
-        heard.append(Heard(clip, (end - begin) / rate_hz, tuple(_judged(inside, begin, rate_hz))))
-    costs = Costs(spent, sound_s, tuple(verdict_us), ready.before_kib, _peak_kib(), ready.runtime, variant)
+        bangs = tuple(_judged(inside, begin, rate_hz))
+        events = tuple(_reported(ready.judge, inside))
+        heard.append(Heard(clip, (end - begin) / rate_hz, bangs, events))
+    costs = Costs(
+        cpu_ns=sum(part.cpu_ns for part in parts),
+        sound_s=sum(part.sound_s for part in parts),
+        verdict_us=tuple(us for part in parts for us in part.verdict_us),
+        before_kib=ready.before_kib,
+        peak_kib=_peak_kib(),
+        runtime=ready.runtime,
+        variant=variant,
+    )
     return heard, costs
+
+
+@dataclass(frozen=True, slots=True)
+class _Took:
+    """What one clip cost."""
+
+    cpu_ns: int
+    sound_s: float
+    verdict_us: tuple[int, ...]
+
+
+def _play(judge: Judge, pcm: Pcm, rate_hz: int) -> tuple[list[Verdict], _Took]:
+    """Every verdict on a stretch of sound. Raises BundleError if a network fails at it."""
+    path = AcousticPath(judge, limited=False)
+    verdicts: list[Verdict] = []
+    verdict_us: list[int] = []
+    began = before = time.process_time_ns()
+    for block in blocks_of(pcm, rate_hz):
+        new = path.push(block)
+        now = time.process_time_ns()
+        if new:
+            verdicts += new
+            verdict_us.append((now - before) // _MICROSECONDS)
+        before = now
+    verdicts += path.end()
+    if path.listener.off is not None:
+        raise path.listener.off
+    return verdicts, _Took(before - began, len(pcm) / rate_hz, tuple(verdict_us))
 
 
 def _judged(verdicts: Sequence[Verdict], begin: int, rate_hz: int) -> Iterator[Judged]:
@@ -181,13 +209,20 @@ def _judged(verdicts: Sequence[Verdict], begin: int, rate_hz: int) -> Iterator[J
         bangs.setdefault(verdict.bang, []).append(verdict)
     for said in bangs.values():
         first, final = said[0], said[-1]
-        yield Judged(
-            at_s=(first.first - begin) / rate_hz,
-            first=first.probability,
-            final=final.probability,
-            verdict=final.label or NOTHING,
-            prominence_db=final.pulse.snr_db,
-        )
+        at_s = (first.first - begin) / rate_hz
+        yield Judged(at_s, first.probability, final.probability, final.pulse.snr_db)
+
+
+def _reported(judge: Judge, verdicts: Sequence[Verdict]) -> Iterator[Reported]:
+    """The events that a box would have made of them, each by its newest revision."""
+    maker = EventMaker("clip", judge)
+    events: dict[bytes, list[Event]] = {}
+    for verdict in verdicts:
+        for event in maker.take(verdict):
+            events.setdefault(event.event_id, []).append(event)
+    first = judge.manifest.labels[0]
+    for said in events.values():
+        yield Reported(said[-1].label, said[-1].score, any(event.label == first for event in said))
 
 
 def blocks_of(pcm: Pcm, rate_hz: int) -> Iterator[Block]:

@@ -42,15 +42,24 @@ _CURVE_POINTS: Final = 200
 class Judged:
     """One onset as the product judged it, `at_s` after the clip's first sample.
 
-    `first` and `final` are the calibrated probabilities of a shot after the first and after the last look,
-    `verdict` the label of the event that a box would have reported in the end, or NOTHING.
+    `first` and `final` are the calibrated probabilities of a shot after the first and after the last look.
     """
 
     at_s: float
     first: float
     final: float
-    verdict: str
     prominence_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """One event that a box would have reported: what it was called in the end, with which score, and whether
+    it was called a shot at any time, which is an `alarm`.
+    """
+
+    label: str
+    score: float
+    alarm: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +69,15 @@ class Heard:
     clip: Clip
     seconds: float = 0.0
     bangs: tuple[Judged, ...] = ()
+    events: tuple[Reported, ...] = ()
     problem: str = ""
 
     @property
     def verdict(self) -> str:
-        """The event that counts: a shot before a doubt, a doubt before anything else, the likeliest first."""
-        order = {GUNSHOT: 3, UNSURE: 2, NOTHING: 0}
-        best = max(self.bangs, key=lambda bang: (order.get(bang.verdict, 1), bang.final), default=None)
-        return best.verdict if best is not None else NOTHING
+        """Of the event that counts: a shot before a doubt, a doubt before the rest, then the likeliest."""
+        order = {GUNSHOT: 3, UNSURE: 2}
+        best = max(self.events, key=lambda event: (order.get(event.label, 1), event.score), default=None)
+        return best.label if best is not None else NOTHING
 
     @property
     def prominence_db(self) -> float:
@@ -214,11 +224,11 @@ def _counts(inside: Sequence[Heard], sure: float) -> dict[str, Any]:
 def _rates(negatives: Sequence[Heard]) -> dict[str, Any]:
     """How often negatives set off the onset, made a pulse (a shot or a doubt), and an alarm."""
     hours = sum(one.seconds for one in negatives) / 3600.0
-    bangs = [bang for one in negatives for bang in one.bangs]
+    events = [event for one in negatives for event in one.events]
     counts = {
-        "onsets": len(bangs),
-        "pulses": sum(bang.verdict in (GUNSHOT, UNSURE) for bang in bangs),
-        "alarms": sum(bang.verdict == GUNSHOT for bang in bangs),
+        "onsets": sum(len(one.bangs) for one in negatives),
+        "pulses": sum(event.alarm or event.label in (GUNSHOT, UNSURE) for event in events),
+        "alarms": sum(event.alarm for event in events),
     }
     per_hour = {f"{name}_per_hour": n / hours if hours else None for name, n in counts.items()}
     return {"hours": hours} | counts | per_hour

@@ -49,7 +49,8 @@ def _headline(judgement: Mapping[str, Any]) -> str:
         f"as shipped, sure from {at['sure']:.2f}:",
         f"  shots found                    {_figure(at['recall'], at['recall_95'])}"
         f"   and {_share(at['unsure_shots'])} unsure",
-        f"  false alarms per hour          {alarms}   and {_share(at['unsure_negatives'])} of the negatives unsure",
+        f"  false alarms per hour          {alarms}"
+        f"   and {_share(at['unsure_negatives'])} of the negatives unsure",
     ]
     return "\n".join(lines)
 
@@ -137,7 +138,11 @@ def _calibration(calibration: Mapping[str, Any]) -> str:
 
 
 def _costs(runs_on: Mapping[str, Any]) -> str:
-    return "\n".join(f"{name.replace('_', ' '):<42}{value}" for name, value in runs_on.items())
+    shown = {
+        name.replace("_", " "): f"{value:.3g}" if isinstance(value, float) else str(value)
+        for name, value in runs_on.items()
+    }
+    return "\n".join(f"{name:<33}{value}" for name, value in shown.items())
 
 
 def _unreadable(files: Sequence[Mapping[str, str]]) -> str:
