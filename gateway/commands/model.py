@@ -19,7 +19,7 @@ VERBS: Final[Mapping[str, str]] = {
     "install": "gateway.commands.modelinstalling:Install",
     "rollback": "gateway.commands.modelinstalling:Rollback",
     "key": "gateway.commands.modelkey:Key",
-    "bench": "gateway.modelbench:Bench",
+    "bench": "gateway.commands.modelbench:Bench",
 }
 GROUP: Final = "gateway.modelverbs"
 
