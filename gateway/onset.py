@@ -3,9 +3,10 @@
 Level: 10 ms frames every 2.5 ms, power between 200 and 3400 Hz. A bang rises by so many dB over the
 running median of the last 300 ms; a second one is told from the first one's reverberation by rising
 6 dB over anything in the 60 ms before it. The frame only says that there was a bang: its first sample is
-then looked up in a zero-phase band-passed piece of the stream, to well under 1 ms.
+then looked up in a piece of the stream, by a filter that puts nothing ahead of it, to well under 1 ms.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -25,11 +26,40 @@ _RELEASE_DB: Final = 3.0
 _FLOOR: Final = 1e-8  # -80 dB of full scale: below it, a microphone's own noise decides
 _BEFORE_S: Final = 0.020  # what is looked at around a frame to find the first sample
 _AFTER_S: Final = 0.015
+_SLOW_S: Final = 0.004
+_FAST_S: Final = 0.00012
 _FIRST_PEAK: Final = 0.2  # of the peak: the first arrival may be weaker than what follows
+_SINE_DB: Final = 3.01  # AES17 counts levels from a full-scale sine, not from a full-scale square
+_PEAK: Final = 7  # levels: what is loudest within 25 ms of a bang's first frame is its level
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One onset: index of its first sample, its level, and the running median it rose over, in dB[FS]
+    between 200 and 3400 Hz.
+    """
+
+    first: int
+    level: float
+    floor: float
+
+    @property
+    def over_db(self) -> float:
+        """Its prominence: how far it rose."""
+        return self.level - self.floor
+
+
+@dataclass(frozen=True, slots=True)
+class _Rough:
+    """A frame with an onset: its first sample, which of all levels is its own, the median before it."""
+
+    start: int
+    level: int
+    floor: float
 
 
 class OnsetFinder:
-    """One stream's onsets. `push` takes what comes, `oldest` says from where on nothing is decided yet.
+    """One stream's onsets. `find` takes what comes, `oldest` says from where on nothing is decided yet.
 
     Sample indices are absolute: the first sample after `start` has the index given there.
     """
@@ -53,9 +83,10 @@ class OnsetFinder:
         self._sound_first = first  # index of _sound[0]
         self._next = first  # where the next frame starts
         self._levels: npt.NDArray[np.float64] = np.zeros(0)
+        self._level_first = 0  # which of all levels _levels[0] is
         self._high = False
         self._dead = 0  # levels until the next onset may be found
-        self._rough: list[int] = []  # starts of frames with an onset, not looked up yet
+        self._rough: list[_Rough] = []  # not looked up yet
 
     @property
     def end(self) -> int:
@@ -65,22 +96,32 @@ class OnsetFinder:
     @property
     def oldest(self) -> int:
         """Index of the first sample in which an onset may still be found."""
-        return self._rough[0] if self._rough else self._next
+        return self._rough[0].start if self._rough else self._next
 
     def push(self, sound: Samples) -> list[int]:
-        """Take the next samples; return the indices of the onsets that are now known."""
+        """Take the next samples; return the first samples of the onsets that are now known."""
+        return [found.first for found in self.find(sound)]
+
+    def find(self, sound: Samples) -> list[Found]:
+        """Take the next samples; return the onsets that are now known."""
         self._sound = np.concatenate((self._sound, sound))
         levels = self._new_levels()
         if len(levels):
             self._judge(levels)
             self._next += len(levels) * self._hop
-        found: list[int] = []
-        while self._rough and self._rough[0] + self._frame + round(self._rate * _AFTER_S) <= self.end:
-            found.append(self._first_sample(self._rough.pop(0)))
+        found: list[Found] = []
+        while self._rough and self._rough[0].start + self._frame + round(self._rate * _AFTER_S) <= self.end:
+            found.append(self._look_up(self._rough.pop(0)))
         drop = self.oldest - self._keep - self._sound_first
         if drop > 0:
             self._sound = self._sound[drop:]
             self._sound_first += drop
+        needed = self._level_first + len(self._levels) - _MEDIAN
+        if self._rough:
+            needed = min(needed, self._rough[0].level)
+        if needed > self._level_first:
+            self._levels = self._levels[needed - self._level_first :]
+            self._level_first = needed
         return found
 
     def _new_levels(self) -> npt.NDArray[np.float64]:
@@ -98,18 +139,20 @@ class OnsetFinder:
         """Note the frames in which a bang begins."""
         history = np.concatenate((self._levels, levels))
         known = len(self._levels)
-        for i, over in enumerate(levels - self._medians(history, known, len(levels))):
+        medians = self._medians(history, known, len(levels))
+        for i, over in enumerate(levels - medians):
             self._dead = max(0, self._dead - 1)
             at = known + i
             if over >= self._over_db and at >= _WARM_UP:
                 fresh = not self._high or history[at] >= history[max(0, at - _DEAD) : at].max() + _AGAIN_DB
                 if fresh and self._dead == 0:
-                    self._rough.append(self._next + i * self._hop)
+                    floor = float(medians[i]) + _SINE_DB
+                    self._rough.append(_Rough(self._next + i * self._hop, self._level_first + at, floor))
                     self._dead = _DEAD
                 self._high = True
             elif over < self._over_db - _RELEASE_DB:
                 self._high = False
-        self._levels = history[-_MEDIAN:]
+        self._levels = history
 
     @staticmethod
     def _medians(history: npt.NDArray[np.float64], known: int, count: int) -> npt.NDArray[np.float64]:
@@ -123,28 +166,33 @@ class OnsetFinder:
                 medians[i] = np.median(history[max(0, known + i - _MEDIAN) : known + i])
         return medians
 
+    def _look_up(self, rough: _Rough) -> Found:
+        at = rough.level - self._level_first
+        level = float(self._levels[at : at + _PEAK].max()) + _SINE_DB
+        return Found(self._first_sample(rough.start), level, rough.floor)
+
     def _first_sample(self, start: int) -> int:
         """The first sample of the bang in the frame at `start`: the first to reach a part of the peak."""
         begin = max(self._sound_first, start - self._keep)
         piece = self._sound[begin - self._sound_first :][
             : start - begin + self._frame + round(self._rate * _AFTER_S)
         ]
-        loud = np.abs(_band_pass(piece, self._rate))
+        loud = np.abs(_sharpened(piece, self._rate))
         inside = start - begin
         edge = max(0, inside - self._hop)
-        quiet = float(loud[: edge // 2].max()) if edge >= 2 else 0.0
+        quiet = float(loud[edge // 4 : edge].max()) if edge >= 4 else 0.0
         peak = float(loud[inside:].max())
         reach = min(max(_FIRST_PEAK * peak, 1.5 * quiet), 0.5 * peak)
         return begin + inside + int(np.argmax(loud[inside:] >= reach))
 
 
-def _band_pass(sound: Samples, rate_hz: int) -> npt.NDArray[np.float64]:
-    """Zero-phase band-pass with edges soft enough not to ring ahead of a bang."""
-    length = len(sound)
-    padded = np.pad(sound - sound.mean(), length // 2)
-    hertz = np.fft.rfftfreq(len(padded), 1.0 / rate_hz)
-    rise = np.clip((hertz - 50.0) / 300.0, 0.0, 1.0)
-    fall = np.clip((6000.0 - hertz) / 3000.0, 0.0, 1.0)
-    gain = np.sin(rise * np.pi / 2) ** 2 * np.sin(fall * np.pi / 2) ** 2
-    out = np.fft.irfft(np.fft.rfft(padded) * gain, len(padded))
-    return np.asarray(out[length // 2 : length // 2 + length], dtype=np.float64)
+def _sharpened(sound: Samples, rate_hz: int) -> npt.NDArray[np.float64]:
+    """Without what is slower than 4 ms, nor faster than 0.1 ms, and without anything ahead of a bang: the mean
+    taken away is that of the past alone, and the other filter reaches 0.12 ms.
+    """
+    sums = np.concatenate(([0.0], np.cumsum(sound, dtype=np.float64)))
+    at = np.arange(len(sound))
+    since = np.maximum(0, at - max(2, round(rate_hz * _SLOW_S)))
+    fast = sound - (sums[at] - sums[since]) / np.maximum(1, at - since)
+    kernel = np.hanning(max(3, 2 * round(rate_hz * _FAST_S) + 1) + 2)[1:-1]
+    return np.asarray(np.convolve(fast, kernel / kernel.sum(), "same"), dtype=np.float64)

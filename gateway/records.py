@@ -16,6 +16,7 @@ import msgpack
 from gateway.clock import ClockSource, ClockState
 from gateway.errors import BadFrame, WireError
 from gateway.plan import SensorPlan
+from gateway.pulse import unpack_pulse
 from gateway.reading import BoxCommand, Event, Health, HealthCode, Kind, Outcome, Record, Result, Value
 
 BATCH_VERSION: Final = 1
@@ -84,6 +85,10 @@ def pack_record(record: Record, sensor: SensorPlan) -> bytes:
             bytes.fromhex(record.model),
             None if record.level is None else round(record.level * 10),
         ]
+        if record.revision or record.pulse is not None:
+            fields.append(record.revision)
+        if record.pulse is not None:
+            fields += record.pulse.pack()
     elif isinstance(record, Health):
         since_us = None if record.since_ns is None else (record.t_ns - record.since_ns) // 1000
         fields = [Kind.HEALTH, sensor.number, record.code, since_us, record.count]
@@ -158,16 +163,7 @@ def _unpack(kind: Kind, fields: list[Any], sensor: dict[str, Any]) -> dict[str, 
         calibrated = {c[0]: c[3] for c in sensor.get("calibrations", ()) if c[0] in values}
         return {"values": values} | ({"calibrations": calibrated} if calibrated else {})
     if kind is Kind.EVENT:
-        label, event_id, error_us, score, threshold, model, level = fields[2:9]
-        return {
-            "label": sensor["labels"][label],
-            "id": _hex(event_id),
-            "error_us": error_us,
-            "score": score / 1000,
-            "threshold": threshold / 1000,
-            "model": _hex(model),
-            "level": None if level is None else level / 10,
-        }
+        return _unpack_event(fields, sensor["labels"])
     if kind is Kind.HEALTH:
         code, since_us, count = fields[2:5]
         since = None if since_us is None else since_us / 1e6
@@ -191,6 +187,26 @@ def _unpack(kind: Kind, fields: list[Any], sensor: dict[str, Any]) -> dict[str, 
             return plain | {"command": BoxCommand(command).name.lower(), "outcome": _outcome(fields[5])}
         return plain | {"command": sensor["commands"][command]}
     raise WireError("bad_record", f"{kind.name} is no stored record")
+
+
+def _unpack_event(fields: list[Any], labels: list[str]) -> dict[str, Any]:
+    label, event_id, error_us, score, threshold, model, level = fields[2:9]
+    plain = {
+        "label": labels[label],
+        "id": _hex(event_id),
+        "error_us": error_us,
+        "score": score / 1000,
+        "threshold": threshold / 1000,
+        "model": _hex(model),
+        "level": None if level is None else level / 10,
+    }
+    if len(fields) > 9:  # older boxes know no revisions
+        if type(fields[9]) is not int or fields[9] < 0:
+            raise TypeError("a revision is a whole number")
+        plain["revision"] = fields[9]
+    if len(fields) > 10:
+        plain |= unpack_pulse(fields[10:], labels)
+    return plain
 
 
 def _outcome(code: int) -> str:

@@ -1,6 +1,7 @@
 """Local rules at work: readings, events and a clock in, due rules out. Pure: no I/O, and it knows no clock.
 
-A rule sees what its sensor's stages let through, as it is recorded. Times are CLOCK_MONOTONIC in nanoseconds.
+A rule sees what its sensor's stages let through, as it is recorded. An event said again under a label that it
+had already sets off nothing. Times are CLOCK_MONOTONIC in nanoseconds.
 What a rule set may do at most is decided when the site file is compiled (`gateway.ruleconfig`).
 """
 
@@ -33,7 +34,7 @@ class Rules:
             for rule in mine:
                 if rule.plan.measure in record.values:
                     rule.measured(now_ns, record.values[rule.plan.measure])
-        elif isinstance(record, Event):
+        elif isinstance(record, Event) and record.fresh:
             for rule in mine:
                 if rule.plan.event == record.label:
                     rule.happened(now_ns)

@@ -6,11 +6,14 @@ through throttle and on_change. Stages that need numpy live in `gateway.acoustic
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from gateway.reading import NAME, Reading
+from gateway.errors import BundleError
+from gateway.reading import NAME, HealthCode, Reading
 from gateway.settings import RULES
 
 _QUANTITY: Final = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Z%]+)\s*")
@@ -47,25 +50,40 @@ class Stage:
     takes: ClassVar[str] = "Reading"  # type name of what it takes: Reading, Block, or what a stage gives
     gives: ClassVar[str] = ""  # type name of what comes out, if it is not what went in
     settings_type: ClassVar[type[StageSettings]] = StageSettings
+    goes_on_without: ClassVar[bool] = False  # whether it still makes events when its model cannot run
 
     def __init__(self, sensor: str, settings: Any) -> None:
         self.sensor = sensor
         self.settings = settings
+        self.counts: Counter[HealthCode] = Counter()  # for the worker to tell, which takes them out
+        self.off: BundleError | None = None  # why it goes on without its model
+        self.standing_in = ""  # why its model is another version than the one it should run
+        self.labels_now: tuple[str, ...] = ()  # of the model that `open` loaded, as `labels` gives them
 
     @classmethod
-    def labels(cls, settings: Any) -> tuple[str, ...]:
-        """The labels that events of this stage may carry; asked when the site file is compiled."""
-        del settings
+    def labels(cls, settings: Any, state: Path) -> tuple[str, ...]:
+        """The labels that events of this stage may carry; asked when the site file is compiled.
+
+        `state` is the box's folder, where its models are.
+        """
+        del settings, state
         return ()
 
     @classmethod
-    def misfit(cls, settings: Any, before: Mapping[str, Any]) -> str:
+    def misfit(cls, settings: Any, before: Mapping[str, Any], state: Path) -> str:
         """Why it cannot work behind the stages of these names and settings; empty if it can.
 
-        Asked when the site file is compiled.
+        Asked when the site file is compiled, as `labels`.
         """
-        del settings, before
+        del settings, before, state
         return ""
+
+    def open(self, state: Path) -> None:
+        """Load what it needs, before the first item; `state` is the box's folder. Raises BundleError."""
+
+    def do_without(self, error: BundleError) -> None:
+        """Go on without the model, if it can: `goes_on_without`."""
+        self.off = error
 
     def feed(self, item: Any) -> Iterator[Any]:
         """Take one item, yield what is left of it (nothing, itself, or something smaller)."""

@@ -24,7 +24,7 @@ _WORDS: Final = {
     HealthCode.BAD_FRAMES: "bad frames",
     HealthCode.LOST_FRAMES: "frames were lost",
     HealthCode.IMPLAUSIBLE: "values that cannot be were left out",
-    HealthCode.SUPPRESSED: "readings came too fast and were left out",
+    HealthCode.SUPPRESSED: "readings or bangs came too fast and were left out",
 }
 _log = logging.getLogger("worker")
 
