@@ -40,6 +40,11 @@ def write_tflite(layers: Sequence[Layer], frames: int, bands: int, name: str, *,
 
     With `half`, weights are stored as float16 and made float32 once, when the file is loaded.
     """
+    return serialise(float_graph(layers, frames, bands, half=half), name)
+
+
+def float_graph(layers: Sequence[Layer], frames: int, bands: int, *, half: bool = False) -> Graph:
+    """What `write_tflite` writes."""
     graph = Graph([Tensor("picture", (1, frames, bands, 1), "float32")])
     at = 0
     for number, layer in enumerate(layers):
@@ -52,7 +57,7 @@ def write_tflite(layers: Sequence[Layer], frames: int, bands: int, name: str, *,
         weight = _constant(graph, f"{label}_weight", _in_order(layer.op, layer.weight), half=half)
         inputs = (at, weight, graph.constant(f"{label}_bias", layer.bias))
         at = _layer(graph, inputs, layer, label, None)
-    return serialise(graph, name)
+    return graph
 
 
 def write_int8(layers: Sequence[Layer], pictures: Array, name: str) -> bytes:
@@ -62,6 +67,11 @@ def write_int8(layers: Sequence[Layer], pictures: Array, name: str) -> bytes:
 
 def write_whole(net: WholeNet, frames: int, bands: int, name: str) -> bytes:
     """A file for one picture [1, frames, bands, 1] in and logits [1, labels] out, both int8."""
+    return serialise(whole_graph(net, frames, bands), name)
+
+
+def whole_graph(net: WholeNet, frames: int, bands: int) -> Graph:
+    """What `write_whole` writes."""
     graph = Graph([Tensor("picture", (1, frames, bands, 1), "int8", scale=_scale(net.takes))])
     at, takes = 0, net.takes
     for number, layer in enumerate(net.layers):
@@ -79,7 +89,7 @@ def write_whole(net: WholeNet, frames: int, bands: int, name: str) -> bytes:
         bias = graph.constant(f"{label}_bias", layer.bias, Scale(products))
         at = _layer(graph, (at, weight, bias), layer, label, _scale(layer.gives))
         takes = layer.gives
-    return serialise(graph, name)
+    return graph
 
 
 def _scale(steps: Steps) -> Scale:
