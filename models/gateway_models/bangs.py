@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from gateway_models.fireworks import firework
 from gateway_models.waves import (
     Rng,
     Wave,
@@ -24,27 +25,18 @@ from gateway_models.waves import (
 )
 
 
-def firework(rng: Rng, rate_hz: int) -> Wave:
-    """A shell: a whistle or nothing, a slow deep burst, then crackle or nothing; or a string of crackers."""
-    wave = np.zeros(int(1.6 * rate_hz))
+def backfire(rng: Rng, rate_hz: int) -> Wave:
+    """An exhaust: one to four deep, dull booms, noise with hardly an edge, no two alike."""
+    wave = np.zeros(int(1.5 * rate_hz))
     at = 0
-    if rng.random() < 0.3:
-        rise = seconds(int(rng.uniform(0.15, 0.45) * rate_hz), rate_hz)
-        pitch = rng.uniform(1200, 2500) + rng.uniform(-1500, 1500) * rise
-        whistle = np.sin(2 * np.pi * np.cumsum(pitch) / rate_hz) * np.minimum(rise / 0.1, 1.0)
-        add(wave, rng.uniform(0.05, 0.4) * whistle, 0)
-        at = len(rise)
-    if rng.random() < 0.3:  # a string: regular in trend, irregular in detail
-        while at < len(wave) - 10:
-            add(wave, rng.uniform(0.3, 1.0) * burst(rng, rate_hz, 0.0002, log_uniform(rng, 0.001, 0.004)), at)
-            at += int(rng.uniform(0.02, 0.08) * rate_hz)
-        return wave
-    boom = burst(rng, rate_hz, rng.uniform(0.001, 0.006), log_uniform(rng, 0.02, 0.08), -4.0)
-    add(wave, boom, at)
-    if rng.random() < 0.75:
-        for _ in range(int(rng.integers(15, 90))):
-            pop = burst(rng, rate_hz, 0.0002, log_uniform(rng, 0.0005, 0.003))
-            add(wave, rng.uniform(0.05, 0.5) * pop, at + int(rng.uniform(0.03, 1.2) * rate_hz))
+    for _ in range(int(rng.integers(1, 5))):
+        boom = burst(
+            rng, rate_hz, rng.uniform(0.002, 0.012), log_uniform(rng, 0.01, 0.06), rng.uniform(-9, -4)
+        )
+        tube = ring(rng, rate_hz, (50, 260), (0.01, 0.05), 3)
+        add(wave, rng.uniform(0.3, 1.0) * boom, at)
+        add(wave, rng.uniform(0.1, 0.6) * tube, at)
+        at += int(rng.uniform(0.06, 0.5) * rate_hz)
     return wave
 
 
@@ -202,7 +194,8 @@ class Kind:
 
 
 KINDS: Final[dict[str, Kind]] = {
-    "firework": Kind(firework, 2.0, 0.2),
+    "firework": Kind(firework, 4.0, 0.2),
+    "backfire": Kind(backfire, 0.7, 0.25),
     "door": Kind(door, 1.5, 0.65),
     "knock": Kind(knock, 1.2, 0.65),
     "clap": Kind(clap, 1.2, 0.65),

@@ -13,7 +13,7 @@ from gateway.media import Pcm
 from gateway_models import bangs as all_bangs
 from gateway_models import shots as all_shots
 from gateway_models import street
-from gateway_models.waves import add, gain
+from gateway_models.waves import add, convolve, gain, log_uniform, peak
 
 RATE_HZ: Final = 16_000
 BANGS: Final = tuple(all_bangs.KINDS)
@@ -45,8 +45,11 @@ def scene(
             place_seed = int(rng.integers(2**62))
         last = at
         same = np.random.default_rng(place_seed)
-        source, _ = all_shots.shot(same, rate_hz, all_shots.HAND_GUN)
-        heard = street.travel(same, source, rate_hz, street.STREET)
+        gun = all_shots.draw_gun(same, all_shots.HAND_GUN)
+        aim = all_shots.draw_aim(same, log_uniform(same, *street.STREET.distance_m))
+        source, _ = all_shots.shot(gun, aim, rate_hz)
+        heard = convolve(source, street.response(same, rate_hz, street.STREET, aim.distance_m))
+        heard /= peak(heard)
         add(wave, gain(rng.uniform(*_SHOT_DB)) * heard, round(at * rate_hz))
     for at, kind in bangs:
         place = street.NEAR if all_bangs.KINDS[kind].near >= _MOSTLY else street.STREET

@@ -1,6 +1,7 @@
 """Building blocks of synthetic sound. Plain numpy; every filter is causal: nothing rings ahead of a bang."""
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,20 @@ def peak(wave: Wave) -> float:
     return float(np.abs(wave).max()) + 1e-12
 
 
+@lru_cache(maxsize=256)
+def fast_length(count: int) -> int:
+    """The least number not below `count` that has no prime factor over 5: a quick length for an FFT."""
+    best = 1 << max(0, count - 1).bit_length()
+    five = 1
+    while five < best:
+        three = five
+        while three < best:
+            best = min(best, three << max(0, -(-count // three) - 1).bit_length())
+            three *= 3
+        five *= 5
+    return best
+
+
 def low_pass(wave: Wave, rate_hz: int, hertz: float, order: int = 2) -> Wave:
     """`order` equal RC sections: the phase of a real obstacle, by FFT over a padded piece."""
     return _through(wave, rate_hz, lambda f: 1.0 / (1.0 + 1j * f / hertz) ** order)
@@ -45,22 +60,34 @@ def high_pass(wave: Wave, rate_hz: int, hertz: float, order: int = 2) -> Wave:
 
 
 def _through(wave: Wave, rate_hz: int, response: Callable[[Wave], npt.NDArray[np.complex128]]) -> Wave:
-    length = 1 << (len(wave) + rate_hz // 10 - 1).bit_length()
+    length = fast_length(len(wave) + rate_hz // 10)
     spectrum = np.fft.rfft(wave, length)
     spectrum *= response(np.fft.rfftfreq(length, 1.0 / rate_hz))
     return np.fft.irfft(spectrum, length)[: len(wave)]
 
 
+def minimum_phase(magnitude: Wave) -> Wave:
+    """The causal impulse response of the least delay with this magnitude at 0 Hz ... half the rate.
+
+    By the folded cepstrum (Oppenheim & Schafer). `magnitude` has n / 2 + 1 points, the response n.
+    """
+    count = 2 * (len(magnitude) - 1)
+    cepstrum = np.fft.irfft(np.log(np.maximum(magnitude, 1e-6)), count)
+    cepstrum[1 : count // 2] *= 2.0
+    cepstrum[count // 2 + 1 :] = 0.0
+    return np.fft.irfft(np.exp(np.fft.rfft(cepstrum)), count)
+
+
 def convolve(wave: Wave, response: Wave) -> Wave:
     """Both in full: len(wave) + len(response) - 1 samples."""
     count = len(wave) + len(response) - 1
-    length = 1 << (count - 1).bit_length()
+    length = fast_length(count)
     return np.fft.irfft(np.fft.rfft(wave, length) * np.fft.rfft(response, length), length)[:count]
 
 
 def coloured_noise(rng: Rng, count: int, rate_hz: int, slope_db: float) -> Wave:
     """Noise of RMS 1 whose spectrum falls by `slope_db` (negative) per octave above 30 Hz."""
-    length = 1 << (count - 1).bit_length()
+    length = fast_length(count)
     hertz = np.maximum(np.fft.rfftfreq(length, 1.0 / rate_hz), 30.0)
     spectrum = np.fft.rfft(rng.standard_normal(length)) * (hertz / 1000.0) ** (slope_db / 6.02)
     wave = np.fft.irfft(spectrum, length)[:count]
