@@ -144,6 +144,14 @@ class HealthCode(IntEnum):
     MISHEARD = 11  # bytes come, but none of them make a frame, since since_ns: most likely the line's speed
     SUPPRESSED = 12  # count readings came faster than a sensor may talk, since the last such record
     CALIBRATION_DUE = 13  # a calibration of this sensor is past its date
+    # Of a microphone. Their count is the channel, 1 the first, where it began, and 0 where it is over.
+    MIC_SILENT = 14  # nothing but zeros, or less than any microphone's own noise
+    MIC_CONSTANT = 15  # always the same value, and it is not zero
+    MIC_CLIPPED = 16  # it cannot show how loud it is: flat tops, most of the time
+    MIC_OFFSET = 17  # far off zero
+    MIC_CHANNEL = 18  # one channel is empty, a copy of another, or turned round, or two have changed places
+    MIC_REPEATS = 19  # the same samples over and over
+    MIC_HUM = 20  # hardly anything but the mains
 
 
 @dataclass(frozen=True, slots=True)

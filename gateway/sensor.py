@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.drift import Drift
     from gateway.duedates import DueDates
     from gateway.lampkeeper import LampKeeper
+    from gateway.microphonewatch import MicrophoneWatch
     from gateway.plausible import Plausible
     from gateway.stillness import Stillness
 
@@ -40,6 +41,7 @@ class Sensor:
         self.plausible = _plausible(plan)
         self._drift: Drift | None = None
         self._watches = list(self._watch(plan, state))
+        self._ears = _ears(plan, state) if self.driver.kind == "alsa" and state is not None else None
         try:
             self._stages = [_stage(plan.name, stage) for stage in plan.stages]
         except BundleError as error:
@@ -58,6 +60,8 @@ class Sensor:
         """
         if any(stage.takes == type(frame).__name__ for stage in self._stages):
             yield from self._through_stages(frame)
+        if self._ears is not None:
+            yield from self._ears.look(frame)
         if isinstance(frame, Answer):
             if frame.error is not None:
                 raise frame.error
@@ -140,6 +144,13 @@ def _plausible(plan: SensorPlan) -> "Plausible | None":
     from gateway.plausible import Plausible
 
     return Plausible(plan.measures, plan.calibrations) or None
+
+
+def _ears(plan: SensorPlan, state: Path) -> "MicrophoneWatch":
+    from gateway.microphonewatch import MicrophoneWatch
+    from gateway.microphonewords import microphone_path
+
+    return MicrophoneWatch(plan.name, microphone_path(state / "run", plan.name))
 
 
 def _stage(sensor: str, plan: StagePlan) -> Stage:

@@ -13,6 +13,7 @@ from gateway.compile import compiled
 from gateway.doctor.calibrations import calibrations
 from gateway.doctor.finding import Finding
 from gateway.doctor.machine import clock, drivers, extras, python_version
+from gateway.doctor.microphones import microphones
 from gateway.doctor.models import models
 from gateway.doctor.ports import examine_ports
 from gateway.doctor.running import running
@@ -40,6 +41,7 @@ def examine(site: Path | None) -> Iterator[Finding]:
     if plan is not None:
         yield from state_folder(plan)
         yield from workers(plan)
+        yield from microphones(plan)
         yield from models(plan)
         yield from running(plan)
         yield from calibrations(plan, SystemClock())
