@@ -39,13 +39,13 @@ _WEIGHTED: Final = {
     INT8: ((INT8,), (INT32,)),
     INT16: ((INT8,), (INT32, INT64)),
 }
+_POOLS: Final = (1, 12, 17)  # average, L2, maximum
+_VALID: Final = 1  # Padding
 _CONV, _DEPTHWISE, _DENSE, _SVDF, _TRANSPOSE_CONV = 3, 4, 9, 27, 67
 
 # By code: the BuiltinOptions it needs, and its fields (all int32) that must be at least 1, with defaults.
 _STRIDES: Final = {
-    1: (5, {1: 0, 2: 0, 3: 0, 4: 0}),  # pools: strides and window
-    12: (5, {1: 0, 2: 0, 3: 0, 4: 0}),
-    17: (5, {1: 0, 2: 0, 3: 0, 4: 0}),
+    **dict.fromkeys(_POOLS, (5, {1: 0, 2: 0, 3: 0, 4: 0})),  # strides and window
     _CONV: (1, {1: 0, 2: 0, 4: 1, 5: 1}),  # strides, dilations
     _DEPTHWISE: (2, {1: 0, 2: 0, 5: 1, 6: 1}),
     _TRANSPOSE_CONV: (49, {1: 0, 2: 0}),
@@ -190,6 +190,15 @@ def _convolution(tensors: _Tensors, operator: OperatorEntry) -> Iterator[str]:
     takes, has = weight.shape[3], x.shape[3]
     if (takes % has) if operator.code == _DEPTHWISE else (has % takes or weight.shape[0] % (has // takes)):
         yield f"has weights for {takes} channels and an input of {has}"
+    options = operator.options
+    if options is not None and options.whole(0, "b") == _VALID:
+        at = 5 if operator.code == _DEPTHWISE else 4  # dilations: width, height
+        width, height = (
+            1 + (weight.shape[axis] - 1) * options.whole(field, "i", 1)
+            for axis, field in ((2, at), (1, at + 1))
+        )
+        if height > x.shape[1] or width > x.shape[2]:
+            yield f"has a window of {height} by {width} for an input of {x.shape[1]} by {x.shape[2]}"
 
 
 def _dense(tensors: _Tensors, operator: OperatorEntry) -> Iterator[str]:
@@ -229,7 +238,18 @@ def _svdf(tensors: _Tensors, _operator: OperatorEntry) -> Iterator[str]:
         yield f"has {KINDS[bias.kind]} biases for a {KINDS[x.kind]} input"
 
 
+def _pool(tensors: _Tensors, operator: OperatorEntry) -> Iterator[str]:
+    x = tensors[0] if tensors else None
+    if x is None or len(x.shape) != 4:
+        yield "has no input, or none with rows and columns"
+    elif operator.options is not None and operator.options.whole(0, "b") == _VALID:
+        width, height = (operator.options.whole(field, "i") for field in (3, 4))
+        if height > x.shape[1] or width > x.shape[2]:
+            yield f"has a window of {height} by {width} for an input of {x.shape[1]} by {x.shape[2]}"
+
+
 _RULES: Final[dict[int, Callable[[_Tensors, OperatorEntry], Iterator[str]]]] = {
+    **dict.fromkeys(_POOLS, _pool),
     _CONV: _convolution,
     _DEPTHWISE: _convolution,
     _DENSE: _dense,
