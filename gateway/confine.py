@@ -38,16 +38,16 @@ def limit(memory_mib: int, cpu_s: int) -> None:
     _lower(resource.RLIMIT_AS, memory)
     _lower(resource.RLIMIT_DATA, bytes_of("VmData") + (memory_mib << 20))
     used = resource.getrusage(resource.RUSAGE_SELF)
-    _lower(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + cpu_s)
+    _lower(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + 1 + cpu_s, more=1)  # SIGXCPU; SIGKILL
     _lower(resource.RLIMIT_NOFILE, _highest_file() + 1 + _FILES_MORE)
     _lower(resource.RLIMIT_NPROC, 0)
 
 
-def _lower(what: int, to: int) -> None:
-    """Never above what the process may have by now."""
+def _lower(what: int, to: int, more: int = 0) -> None:
+    """The soft limit to `to`, the hard one to `more` above it; none above what it is by now."""
     _, hard = resource.getrlimit(what)
-    to = to if hard == resource.RLIM_INFINITY else min(to, hard)
-    resource.setrlimit(what, (to, to))
+    most = to + more if hard == resource.RLIM_INFINITY else min(to + more, hard)
+    resource.setrlimit(what, (min(to, most), most))
 
 
 def _highest_file() -> int:

@@ -18,6 +18,7 @@ from gateway.errors import BundleError
 from gateway.features import Samples
 from gateway.inference import Runner, load_runner
 from gateway.log import say
+from gateway.modelbench import chosen_variant
 from gateway.modelmark import ModelName, Under, patience_s, process_mark
 from gateway.modelnote import ModelNote, write_note
 
@@ -69,7 +70,9 @@ def open_model(name: str, state: Path, sensor: str) -> LoadedModel:
 def _load(folder: Path, state: Path, standing_in: str) -> LoadedModel:
     bundle = load_bundle(folder)
     admitted = admit(bundle, state)
-    variant = admitted.variants[0]
+    variant = chosen_variant(bundle, state)
+    if variant not in admitted.variants:  # measured once as best, but too slow by now
+        variant = admitted.variants[0]
     model, budget = model_name(bundle), bundle.manifest.budget.latency_ms
     runners: dict[str, tuple[Runner, _Mark]] = {}
     for look in bundle.manifest.looks:

@@ -20,7 +20,6 @@ from typing import Any, Final
 from gateway.confine import bytes_of, give_up_rights, limit
 from gateway.errors import BundleError
 
-CPU_S: Final = 15  # that all nets of one request may compute for
 SLACK_MIB: Final = 64  # above the budget, so that exceeding it is a sentence and not a crash
 _SEED: Final = 20
 _ROUNDS: Final = 3
@@ -38,7 +37,7 @@ def main() -> int:
     models = [sys.stdin.buffer.read(net["bytes"]) for net in wanted["nets"]]
     with np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    limit(max((net["memory_mib"] for net in wanted["nets"]), default=0) + SLACK_MIB, CPU_S)
+    limit(max((net["memory_mib"] for net in wanted["nets"]), default=0) + SLACK_MIB, wanted["cpu_s"])
     _say(network=network)
     for net, model in zip(wanted["nets"], models, strict=True):
         _say(begin=net["name"])

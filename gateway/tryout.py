@@ -25,12 +25,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.errors import BundleError
-from gateway.trial import CPU_S
 
 Array = npt.NDArray[Any]
 
 RUNS: Final = 50
-_TIMEOUT_S: Final = 25.0  # of wall time; a worker that says nothing for 40 s is taken for dead
+CPU_S: Final = 15  # that all nets of one child may compute for
+TIMEOUT_S: Final = 25.0  # of wall time; a worker that says nothing for 40 s is taken for dead
 _REPORT_MAX: Final = 16 << 20
 _KEPT_ENVIRONMENT: Final = ("PYTHONPATH", "PYTHONHOME", "GATEWAY_TFLITE")
 # The C library's own checks of the heap, where it has them (glibc, in a library to be loaded first).
@@ -110,11 +110,16 @@ class TrialReport:
 
 
 def try_nets(
-    nets: Sequence[NetTrial], *, runs: int = RUNS, lint: bool = True, timeout_s: float = _TIMEOUT_S
+    nets: Sequence[NetTrial],
+    *,
+    runs: int = RUNS,
+    lint: bool = True,
+    cpu_s: int = CPU_S,
+    timeout_s: float = TIMEOUT_S,
 ) -> TrialReport:
     """Try nets in one child. Raises Refused, or BundleError if they could not be tried at all."""
     with os.fdopen(os.memfd_create("trial", os.MFD_CLOEXEC), "w+b") as request:
-        _write_request(request, nets, runs, lint=lint)
+        _write_request(request, nets, {"runs": runs, "lint": lint, "cpu_s": cpu_s})
         status, said, last_words, is_late = _run_child(request, timeout_s)
     steps = _steps(said)
     net = next((step["begin"] for step in reversed(steps) if "begin" in step), "")
@@ -125,10 +130,10 @@ def try_nets(
         raise Refused(text, net, is_proven=False)
     if status != 0 or not any(step.get("good") for step in steps):
         _blame(status, last_words, net)
-    return _report(nets, steps)
+    return _report(nets, steps, net)
 
 
-def _write_request(file: Any, nets: Sequence[NetTrial], runs: int, *, lint: bool) -> None:
+def _write_request(file: Any, nets: Sequence[NetTrial], orders: Mapping[str, int]) -> None:
     arrays: dict[str, Array] = {}
     told: list[dict[str, Any]] = []
     for net in nets:
@@ -147,7 +152,7 @@ def _write_request(file: Any, nets: Sequence[NetTrial], runs: int, *, lint: bool
                 "tolerance": net.tolerance,
             }
         )
-    file.write(json.dumps({"runs": runs, "lint": lint, "nets": told}).encode() + b"\n")
+    file.write(json.dumps({**orders, "nets": told}).encode() + b"\n")
     file.writelines(net.model for net in nets)
     packed = io.BytesIO()
     np.savez(packed, **arrays)
@@ -221,8 +226,9 @@ def _blame(status: int, last_words: str, net: str) -> NoReturn:
     if status == 0:
         raise Refused("its trial ended without a verdict", net)
     if -status == signal.SIGXCPU:
-        raise Refused(f"did not come to an end within {CPU_S} s of computing", net)
-    raise Refused(f"brought down its process with {_how(status)} ({last_words})", net)
+        raise Refused("computed and computed, and was stopped", net)
+    is_proven = -status != signal.SIGKILL  # that is the kernel, for want of memory elsewhere
+    raise Refused(f"brought down its process with {_how(status)} ({last_words})", net, is_proven=is_proven)
 
 
 def _how(status: int) -> str:
@@ -233,23 +239,23 @@ def _how(status: int) -> str:
     return f"signal {-status}"
 
 
-def _report(nets: Sequence[NetTrial], steps: Sequence[dict[str, Any]]) -> TrialReport:
+def _report(nets: Sequence[NetTrial], steps: Sequence[dict[str, Any]], net: str) -> TrialReport:
     """What the child measured. Raises Refused for a report that is not whole: what ran may have forged it."""
     try:
         done = {step["done"]: step for step in steps if "done" in step}
         reports = {
-            net.name: NetReport(
-                float(done[net.name]["p99_ms"]),
-                float(done[net.name]["peak_mib"]),
-                tuple(tuple(map(_unpacked, answer)) for answer in done[net.name]["answers"]),
+            each.name: NetReport(
+                float(done[each.name]["p99_ms"]),
+                float(done[each.name]["peak_mib"]),
+                tuple(tuple(map(_unpacked, answer)) for answer in done[each.name]["answers"]),
             )
-            for net in nets
+            for each in nets
         }
         some = done[nets[0].name]
         network = next(str(step["network"]) for step in steps if "network" in step)
         return TrialReport(str(some["runtime"]), str(some["version"]), str(some["machine"]), network, reports)
     except (KeyError, TypeError, ValueError, StopIteration, binascii.Error) as error:
-        raise Refused(f"its trial left a report that is not whole ({error!r:.100})") from error
+        raise Refused(f"its trial left a report that is not whole ({error!r:.100})", net) from error
 
 
 def _unpacked(text: str) -> Array:

@@ -1,0 +1,1 @@
+"""Stands where the runtime would: see interpreter.py."""
