@@ -219,7 +219,7 @@ def read_file(path: Path, most: int) -> bytes:
     try:
         # Neither through a link, nor waiting for the other end of a pipe.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
+        try:
             facts = os.fstat(fd)
             if not stat.S_ISREG(facts.st_mode):
                 raise BundleError(f"{path} is no plain file; a bundle has nothing else")
@@ -227,7 +227,10 @@ def read_file(path: Path, most: int) -> bytes:
                 raise BundleError(
                     f"{path} has {facts.st_size} bytes; at most {most} are allowed, so it was not read"
                 )
-            return file.read(most)
+            with open(fd, "rb", closefd=False) as file:
+                return file.read(most)
+        finally:
+            os.close(fd)
     except FileNotFoundError:
         raise BundleError(f"{path} is missing; install the bundle again") from None
     except OSError as error:

@@ -78,6 +78,7 @@ class _Site:
     def __init__(self, findings: Findings, folder: Path) -> None:
         self._findings = findings
         self._folder = folder
+        self._home = folder  # the state folder, once that is read
         self._drivers = found(DRIVERS)
         self._stages = StageList(found(STAGES), findings)
         self._measures = MeasureConfig(findings)
@@ -96,7 +97,7 @@ class _Site:
         box = note.text(table, (), "box", 'give the box a name, like box = "elm-st-0042"')
         if box and not SENSOR_NAME.fullmatch(box):
             note.at_value(("box",), f"the box's name {_NAME_RULE}{_mended(box)}")
-        state = self._state(table)
+        state = self._home = self._state(table)
         spool = read_spool(table.get("spool", {}), note)
         sensors = note.table(
             table.get("sensor", {}), ("sensor",), "write [sensor.NAME] and its keys below it"
@@ -155,7 +156,8 @@ class _Site:
                 self._port_url(name, url, None)  # its own errors are worth saying now
             return
         port = self._port(name, url, driver) if url else None
-        stages, labels = self._stages.read(entry.get("stages", []), (*path, "stages"), driver.kind)
+        written_stages = entry.get("stages", [])
+        stages, labels = self._stages.read(written_stages, (*path, "stages"), driver.kind, self._home)
         try:
             with asking(plugin):
                 checked = self._settings(entry, path, plugin, driver)

@@ -62,7 +62,7 @@ class ModelStore:
     """The models of one box. Nothing is made on disk before something is put in."""
 
     def __init__(self, state: Path) -> None:
-        self._state = state
+        self.state = state
         self.root = state / "models"
 
     def names(self) -> list[str]:
@@ -130,9 +130,7 @@ class ModelStore:
                 _write(beside / each, content, 0o444)
             beside.chmod(0o555)
             _sync(beside)
-            beside.chmod(0o755)  # a folder that cannot be written cannot be renamed everywhere
             beside.rename(folder)
-            folder.chmod(0o555)
             _sync(folder.parent)
         return folder
 
@@ -235,7 +233,6 @@ class ModelStore:
         surplus = len(self._versions(name)) - KEPT
         for each in free[: max(0, surplus)]:
             gone = self.root / name / f"{_BESIDE}{each.version}"
-            each.folder.chmod(0o755)
             each.folder.rename(gone)
             _remove(gone)
 

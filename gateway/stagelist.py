@@ -6,6 +6,7 @@ further fields.
 
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path as FolderPath
 from typing import Any
 
 from gateway.errors import ConfigError, GatewayError
@@ -28,8 +29,13 @@ class StageList:
         self._plugins = plugins
         self._findings = findings
 
-    def read(self, written: Any, path: Path, kind: str) -> tuple[tuple[StagePlan, ...], tuple[str, ...]]:
-        """The stages of a sensor on a port of that kind, and the labels their events may carry."""
+    def read(
+        self, written: Any, path: Path, kind: str, state: FolderPath
+    ) -> tuple[tuple[StagePlan, ...], tuple[str, ...]]:
+        """The stages of a sensor on a port of that kind, and the labels their events may carry.
+
+        `state` is the box's folder, where its models are.
+        """
         if not isinstance(written, list) or not all(isinstance(each, dict) for each in written):
             text = f'stages must be a list like [{{ throttle = "10 s" }}], not {shown(written)}'
             self._findings.at_value(path, text)
@@ -50,7 +56,7 @@ class StageList:
                 self._findings.at_key((*path, index, name), str(error))
                 continue
             flowing |= {stage.gives} if stage.gives else set()
-            found = self._entry(entry, (*path, index), name, plugin, stage, before)
+            found = self._entry(entry, (*path, index), name, plugin, stage, before, state)
             if found is not None:
                 plans.append(found[0])
                 labels |= dict.fromkeys(found[1])
@@ -73,6 +79,7 @@ class StageList:
         plugin: Plugin,
         stage: type[Stage],
         before: dict[str, Any],
+        state: FolderPath,
     ) -> tuple[StagePlan, tuple[str, ...]] | None:
         names = [f.name for f in fields(stage.settings_type)]
         first = names[0] if names else name
@@ -90,10 +97,10 @@ class StageList:
                 checked = check_settings(
                     stage.settings_type, written, f"stage {name!r}", spoken={first: name}
                 )
-                labels = tuple(stage.labels(checked.settings)) if isinstance(checked, Checked) else ()
+                labels = tuple(stage.labels(checked.settings, state)) if isinstance(checked, Checked) else ()
                 if any(not NAME.fullmatch(label) for label in labels):
                     raise ConfigError(f"{plugin} is broken: its labels must be snake_case names")
-                if isinstance(checked, Checked) and (misfit := stage.misfit(checked.settings, before)):
+                if isinstance(checked, Checked) and (misfit := stage.misfit(checked.settings, before, state)):
                     raise ConfigError(misfit)
         except GatewayError as error:  # an unknown bundle, say, or a damaged one
             self._findings.at_value((*path, name), str(error))

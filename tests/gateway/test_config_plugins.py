@@ -130,7 +130,7 @@ def test_a_label_that_no_hub_would_take_is_an_error(packages, site):
         "    name = 'shout'\n"
         "    settings_type = ShoutSettings\n"
         "    @classmethod\n"
-        "    def labels(cls, settings): return ('Loud Noise',)\n"
+        "    def labels(cls, settings, state): return ('Loud Noise',)\n"
     )
     points = {DRIVERS: {"acme-noise": "acme_noise:Noise"}, STAGES: {"shout": "acme_shout:Shout"}}
     acme.install(packages, "acme", points, acme_noise=GOOD, acme_shout=shout)

@@ -1,0 +1,247 @@
+"""From a folder or an archive onto a box: what is refused is refused before anything is switched."""
+
+import gzip
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+from bundles import KEY, put_file, rewrite, small_bundle
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.bundle import find_bundle
+from gateway.bundlesign import trust, trusted
+from gateway.cli import main
+from gateway.errors import BundleError
+from gateway.modelinstall import FILES_MAX, files_of, install, rollback
+from gateway.modelstore import ACTIVE, ModelStore, mark_for
+
+PUBLIC = KEY.public_key().public_bytes_raw().hex()
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A box that trusts the key of the tests."""
+    trust(tmp_path / "state", PUBLIC)
+    return tmp_path / "state"
+
+
+def archive_of(folder: Path, path: Path, mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        archive.add(folder, arcname=folder.name)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+def test_an_archive_holds_what_the_folder_holds(tmp_path: Path, mode: str) -> None:
+    bundle = small_bundle(tmp_path / "small")
+    assert files_of(bundle.folder) == bundle.files
+    assert files_of(archive_of(bundle.folder, tmp_path / "small.tar", mode)) == bundle.files
+
+
+def test_an_archive_that_is_cut_or_none_is_refused(tmp_path: Path) -> None:
+    folder = small_bundle(tmp_path / "small").folder
+    path = archive_of(folder, tmp_path / "small.tar.gz", "w:gz")
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(BundleError, match=r"no whole \.tar archive"):
+        files_of(path)
+    path.write_text("hello")
+    with pytest.raises(BundleError, match=r"no whole \.tar archive"):
+        files_of(path)
+    with pytest.raises(BundleError, match=r"there is no .*thunder; name a bundle's folder"):
+        files_of(tmp_path / "thunder")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BundleError, match=r"there is no manifest\.json in .*; this is no bundle"):
+        files_of(tmp_path / "empty")
+    (tmp_path / "empty" / "folder").mkdir()
+    with pytest.raises(BundleError, match=r"folder is no plain file"):
+        files_of(tmp_path / "empty")
+
+
+def test_members_that_no_bundle_has_are_refused(tmp_path: Path) -> None:
+    link = tarfile.TarInfo("small/card.md")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    huge = tarfile.TarInfo("small/first.f32.tflite")
+    huge.size = 2 << 30
+    twice = [tarfile.TarInfo("a/card.md"), tarfile.TarInfo("b/card.md")]
+    many = [tarfile.TarInfo(f"file-{n}") for n in range(FILES_MAX + 1)]
+    for members, words in (
+        ([link], "is no file of a bundle"),
+        ([huge], "has 2147483648 bytes; no bundle is that large"),
+        (twice, "is no file of a bundle"),
+        (many, "is no file of a bundle"),
+    ):
+        path = tmp_path / "odd.tar.gz"
+        with gzip.open(path, "wb") as file:  # the huge one's content is not there: nobody may want it
+            file.write(b"".join(member.tobuf() for member in members) + bytes(1024))
+        with pytest.raises(BundleError, match=words):
+            files_of(path)
+
+
+def test_a_name_in_an_archive_cannot_lead_out(tmp_path: Path) -> None:
+    folder = small_bundle(tmp_path / "small").folder
+    path = archive_of(folder, tmp_path / "odd.tar")
+    with tarfile.open(path, "a") as archive:
+        odd = tarfile.TarInfo("../../evil.txt")
+        odd.size = 4
+        archive.addfile(odd, io.BytesIO(b"evil"))
+    assert set(files_of(path)) - {each.name for each in folder.iterdir()} == {"evil.txt"}  # no path is left
+
+
+@pytest.mark.slow
+def test_versions_are_installed_and_rolled_back(tmp_path: Path, state: Path) -> None:
+    first = install(small_bundle(tmp_path / "1").folder, state)
+    assert (first.before, first.signer, first.bundle.manifest.version) == ("", PUBLIC, "1.0.0")
+    newer = archive_of(small_bundle(tmp_path / "2", version="1.1.0", seed=5).folder, tmp_path / "2.tar")
+    second = install(newer, state)
+    assert second.before == "1.0.0"
+    store = ModelStore(state)
+    assert find_bundle("small", state) == store.folder("small", "1.1.0")
+    assert rollback("small", state) == ("1.1.0", "1.0.0")
+    assert find_bundle("small", state) == store.folder("small", "1.0.0")
+    assert rollback("small", state, "1.1.0") == ("1.0.0", "1.1.0")
+    store.quarantine(mark_for(store.folder("small", "1.0.0"), "it bit"))
+    with pytest.raises(BundleError, match=r"small 1\.0\.0 is in quarantine: it bit"):
+        rollback("small", state)
+    with pytest.raises(BundleError, match=r"in quarantine on this box since .*: it bit\. Install a better"):
+        install(first.bundle.folder, state)
+    assert find_bundle("small", state) == store.folder("small", "1.1.0")
+    install(first.bundle.folder, state, again=True)
+    assert find_bundle("small", state) == store.folder("small", "1.0.0")
+    with pytest.raises(BundleError, match="no model 'thunder' is installed on this box; there are: small"):
+        rollback("thunder", state)
+
+
+def test_only_trusted_keys_install(tmp_path: Path, state: Path) -> None:
+    stranger = Ed25519PrivateKey.generate()
+    public = stranger.public_key().public_bytes_raw().hex()
+    folder = small_bundle(tmp_path / "small", key=stranger).folder
+    with pytest.raises(
+        BundleError, match=f"does not trust; its fingerprint is .*install it with --trust {public}"
+    ):
+        install(folder, state)
+    with pytest.raises(BundleError, match="not by the key to be trusted"):
+        install(folder, state, trust_key=PUBLIC)
+    assert ModelStore(state).names() == []
+    assert public not in trusted(state)
+
+
+@pytest.mark.slow
+def test_a_key_is_trusted_once_for_all(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    install(small_bundle(tmp_path / "1").folder, state, trust_key=PUBLIC)
+    assert PUBLIC in trusted(state)
+    install(small_bundle(tmp_path / "2", version="1.1.0").folder, state)
+    assert ModelStore(state).version_at("small", ACTIVE) == "1.1.0"
+
+
+@pytest.mark.slow
+def test_what_fails_a_check_leaves_the_box_as_it_was(tmp_path: Path, state: Path) -> None:
+    """Damaged, other labels, the same version with other content, a front end of another kind."""
+    install(small_bundle(tmp_path / "1").folder, state)
+    labels = ("gunshot", "firework", "glass", "impact", "thunder")
+    others = small_bundle(tmp_path / "labels", version="2.0.0", labels=labels).folder
+    same = small_bundle(tmp_path / "same", seed=5).folder
+    damaged = small_bundle(tmp_path / "damaged", version="2.0.0").folder
+    (damaged / "second.int8.tflite").write_bytes(b"nothing")
+    unsigned = small_bundle(tmp_path / "unsigned", version="2.0.0").folder
+    (unsigned / "manifest.json").write_bytes((unsigned / "manifest.json").read_bytes() + b" ")
+    bad = small_bundle(tmp_path / "bad", version="2.0.0").folder
+    put_file(bad, "first.f32.tflite", b"TFL3" * 100)
+    for folder, words in (
+        (others, r"has other labels .*; a bundle with other labels needs another name"),
+        (same, r"small 1\.0\.0 is installed with other content, and a version never changes"),
+        (damaged, r"second\.int8\.tflite is cut short"),
+        (unsigned, r"manifest\.sig does not fit manifest\.json"),
+        (bad, r"small 2\.0\.0: "),
+    ):
+        with pytest.raises(BundleError, match=words):
+            install(folder, state)
+        assert [held.version for held in ModelStore(state).held("small")] == ["1.0.0"]
+        assert ModelStore(state).version_at("small", ACTIVE) == "1.0.0"
+    assert [mark.version for mark in ModelStore(state).marks()] == ["2.0.0"]  # what was tried, and failed
+
+
+@pytest.mark.slow
+def test_wrong_golden_answers_are_found_by_the_trial(tmp_path: Path, state: Path) -> None:
+    folder = small_bundle(tmp_path / "small").folder
+    other = small_bundle(tmp_path / "other", seed=9)
+    for look in ("first", "second"):
+        put_file(folder, f"{look}.f32.tflite", other.net("f32", look))
+    with pytest.raises(BundleError, match=r"small 1\.0\.0: f32/first: "):
+        install(folder, state)
+    assert main(["model", "verify", str(folder)]) == 1
+
+
+@pytest.mark.slow
+def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    box = ["--state", str(state)]
+    for version, seed in (("1.0.0", 1), ("1.1.0", 2)):
+        folder = small_bundle(tmp_path / version, version=version, seed=seed).folder
+        assert main(["model", "install", str(folder), "--trust", PUBLIC, *box]) == 0
+    said = capsys.readouterr().out
+    assert "small 1.0.0 is active, signed by " in said
+    assert "1.0.0 was active; back to it: gateway model rollback small" in said
+    assert main(["model", "rollback", "small", *box]) == 0
+    assert capsys.readouterr().out == "small 1.0.0 is active; 1.1.0 was\n"
+    ModelStore(state).quarantine(mark_for(ModelStore(state).folder("small", "1.1.0"), "it bit"))
+    assert main(["model", "list", "small", *box]) == 0
+    said = capsys.readouterr().out
+    assert "small  1.0.0    active                 acoustic_event  Apache-2.0  box" in said
+    assert "small  1.1.0    previous, quarantined  acoustic_event  Apache-2.0  box" in said
+    assert "it bit" in said
+    assert main(["model", "list", "small", "--json", *box]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["version"], row["state"], row["is_quarantined"]) for row in rows] == [
+        ("1.0.0", "active", False),
+        ("1.1.0", "previous", True),
+    ]
+    assert main(["model", "verify", "small", "--json", *box]) == 0
+    checks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {check["verdict"] for check in checks} == {"ok"}
+    assert [check["check"] for check in checks if check["check"].startswith("golden")] == [
+        f"golden {variant} {look}" for look in ("first", "second") for variant in ("f32", "int8")
+    ]
+
+
+def test_verify_goes_no_further_than_the_first_failure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = small_bundle(tmp_path / "small").folder
+    rewrite(folder, lambda plain: plain.update(surprise=1))
+    assert main(["model", "verify", str(folder), "--state", str(tmp_path)]) == 1
+    verdicts = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert verdicts == [
+        ["ok", "files"],
+        ["ok", "signature"],
+        ["-", "trust"],
+        ["FAILED", "manifest"],
+        ["-", "front"],
+        ["-", "lint"],
+        ["-", "trial"],
+    ]
+    shutil.rmtree(folder)
+    assert main(["model", "verify", str(folder)]) == 1
+
+
+def test_a_makers_key_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "key.json"
+    assert main(["model", "key", "--file", str(path), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert len(shown["public"]) == 64
+    assert json.loads(path.read_text())["secret"] not in json.dumps(shown)
+    assert main(["model", "key", "--file", str(path)]) == 0
+    assert shown["fingerprint"] in capsys.readouterr().out
+
+
+def test_verbs_and_boxes_that_do_not_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["model", "verifi"]) == 1
+    assert "there is no verb of gateway model 'verifi'; did you mean 'verify'?" in capsys.readouterr().err
+    assert main(["model", "install", str(tmp_path), "--state", str(tmp_path / "none")]) == 1
+    assert "there is no state folder" in capsys.readouterr().err
+    assert main(["model", "install", str(tmp_path), "--trust", "abc", "--state", str(tmp_path)]) == 1
+    assert "--trust takes a public key of 64 hex digits" in capsys.readouterr().err
