@@ -100,6 +100,8 @@ def pack_record(record: Record, sensor: SensorPlan) -> bytes:
     else:
         fields = [Kind.READING, sensor.number]
         fields += [quantum(record.values.get(m.name), m.resolution) for m in sensor.measures]
+        while fields[-1] is None:  # what comes once a minute is declared last, and is nothing the rest of it
+            fields.pop()
     packed: bytes = msgpack.packb(fields)
     return packed
 
@@ -158,7 +160,8 @@ def _hex(value: Any) -> str:
 def _unpack(kind: Kind, fields: list[Any], sensor: dict[str, Any]) -> dict[str, Any]:
     if kind is Kind.READING:
         values: dict[str, Value] = {}
-        for (name, unit, resolution), steps in zip(sensor["measures"], fields[2:], strict=False):
+        for position, (name, unit, resolution) in enumerate(sensor["measures"], 2):
+            steps = fields[position] if position < len(fields) else None
             values[name] = _value(steps, unit, resolution)
         calibrated = {c[0]: c[3] for c in sensor.get("calibrations", ()) if c[0] in values}
         return {"values": values} | ({"calibrations": calibrated} if calibrated else {})

@@ -1,6 +1,7 @@
 """Records and batches: round trips, sizes promised in the design, golden bytes, hostile input."""
 
 import math
+from dataclasses import replace
 
 import msgpack
 import pytest
@@ -174,3 +175,15 @@ def test_hostile_records_are_a_wire_error(fields: list[object]) -> None:
         unpack_record(fields, TABLE)
     except WireError as error:
         assert error.reason == "bad_record"
+
+
+def test_measures_without_a_value_at_the_end_take_no_room() -> None:
+    names = tuple(Measure(f"m{n}", "dB[FS]") for n in range(40))
+    packed = pack_record(Reading(0, "gps", {"m0": -61.5, "m2": -70.0}), replace(GPS, measures=names))
+    assert len(packed) <= 12
+    measures = [[m.name, m.unit, m.resolution] for m in names]
+    table = {"box": "b", "sensors": [TABLE["sensors"][0] | {"measures": measures}]}
+    plain = unpack_record(msgpack.unpackb(packed), table)
+    assert list(plain["values"]) == [measure.name for measure in names]
+    known = {name: value for name, value in plain["values"].items() if value is not None}
+    assert known == {"m0": -61.5, "m2": -70.0}

@@ -64,7 +64,7 @@ def test_records_come_out_with_names_units_and_times(folder: HubFolder, journal:
     _put(journal, 1, batch(1, 3), 3)
     found = _records(folder)
     assert [(r["seq"], r["n"], r["sensor"], r["body"]["values"]) for r in found] == [
-        (n, n, "air", {"pm2_5": pytest.approx(n / 10)}) for n in (1, 2, 3)
+        (n, n, "air", {"pm2_5": pytest.approx(n / 10), "count": None}) for n in (1, 2, 3)
     ]
     assert found[0]["t_wall_ns"] == WALL_NS + 1_000_000
     assert found[0]["clock"] == "ntp"
