@@ -1,0 +1,141 @@
+"""Which variant is chosen on a box, what is remembered of it, and when a model is too slow."""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import put_file, small_bundle
+
+from gateway.bundle import Bundle, load_bundle
+from gateway.commands.modelbench import Bench
+from gateway.errors import BundleError
+from gateway.inference import TFLITE, runtime_installed
+from gateway.modelbench import NetTimes, choose, chosen_variant, measure, remember
+from gateway_models.network import Layer, Op
+from gateway_models.tflite import write_tflite
+
+F32 = NetTimes("f32", "first", f"{TFLITE} 2.14.0", "x86_64", 5, 5, 6.0, 0.1, 0.1, 0.2)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return small_bundle(tmp_path_factory.mktemp("bundles") / "small")
+
+
+def times(**changes: object) -> list[NetTimes]:
+    """Both variants and looks: int8 half as fast, everything far within the budget of 5 and 10 ms."""
+    return [
+        replace(F32, variant=variant, look=look, median_ms=median_ms, **changes)
+        for variant, median_ms in (("f32", 0.1), ("int8", 0.2))
+        for look in ("first", "second")
+    ]
+
+
+def test_the_variant_that_takes_least_time_over_all_looks_is_chosen(bundle: Bundle) -> None:
+    seen = times()
+    assert choose(bundle, seen) == "f32"
+    seen[1] = replace(seen[1], median_ms=0.35)  # f32's second look: 0.1 + 0.35 > 0.2 + 0.2
+    assert choose(bundle, seen) == "int8"
+
+
+def test_a_variant_over_its_budget_is_not_chosen_however_fast_it_is_mostly(bundle: Bundle) -> None:
+    seen = times()
+    seen[0] = replace(seen[0], p99_ms=5.1)
+    assert choose(bundle, seen) == "int8"
+
+
+def test_a_bundle_over_its_budget_in_every_variant_is_refused_with_figures(bundle: Bundle) -> None:
+    with pytest.raises(
+        BundleError, match=r"small is too slow .*f32 first 10.50 ms of 5; f32 second 10.50 ms of 10"
+    ):
+        choose(bundle, times(p99_ms=10.5))
+
+
+def test_a_small_board_may_take_ten_times_as_long_as_an_x86_core(bundle: Bundle) -> None:
+    assert choose(bundle, times(p99_ms=49.0, machine="aarch64")) == "f32"
+    with pytest.raises(BundleError, match="of 50"):
+        choose(bundle, times(p99_ms=101.0, machine="aarch64"))
+
+
+def test_what_was_measured_is_what_runs_until_the_bundle_is_another(bundle: Bundle, tmp_path: Path) -> None:
+    before = chosen_variant(bundle, tmp_path)
+    assert before == ("f32" if runtime_installed() == TFLITE else "int8")
+    assert chosen_variant(bundle, None) == before
+    other = "int8" if before == "f32" else "f32"
+    remember(bundle, other, times(), tmp_path)
+    assert chosen_variant(bundle, tmp_path) == other
+    newer = small_bundle(tmp_path / "newer", version="1.1.0")
+    assert chosen_variant(newer, tmp_path) == before
+    remember(newer, before, times(), tmp_path)
+    assert chosen_variant(bundle, tmp_path) == other
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"x": 3}', b"\xff"])
+def test_a_damaged_memory_is_no_memory(content: bytes, bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "models" / "bench.json"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    assert chosen_variant(bundle, tmp_path) == chosen_variant(bundle, None)
+    remember(bundle, "int8", times(), tmp_path)
+    assert chosen_variant(bundle, tmp_path) == "int8"
+    assert [each.name for each in path.parent.iterdir()] == ["bench.json"]
+
+
+def test_a_variant_that_a_bundle_does_not_have_is_never_chosen(tmp_path: Path) -> None:
+    floats = small_bundle(tmp_path / "floats", int8=False)
+    remember(floats, "int8", [], tmp_path)
+    assert chosen_variant(floats, tmp_path) == "f32"
+
+
+def bench(*given: str) -> int:
+    parser = argparse.ArgumentParser()
+    Bench().arguments(parser)
+    return Bench().run(parser.parse_args(given))
+
+
+@pytest.mark.slow
+def test_the_command_measures_chooses_and_notes(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench(str(bundle.folder), "--json", "--rounds", "20", "--state", str(tmp_path)) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(net["variant"], net["look"]) for net in told["nets"]] == [
+        ("f32", "first"),
+        ("f32", "second"),
+        ("int8", "first"),
+        ("int8", "second"),
+    ]
+    assert all(0.0 < net["median_ms"] <= net["p99_ms"] < 50.0 for net in told["nets"])
+    assert all(0.0 < net["memory_mib"] < 40.0 for net in told["nets"])
+    assert told["variant"] == chosen_variant(bundle, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_model_that_is_too_slow_ends_the_command_with_1_and_is_not_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = small_bundle(tmp_path / "slow", int8=False, latency_ms={"first": 0.01, "second": 10.0})
+    rng = np.random.default_rng(1)
+    conv, dense = (rng.random(shape, np.float32) for shape in ((6, 6, 1, 64), (40 * 128, 5)))
+    layers = [
+        Layer(Op.CONV, 1, conv, conv[0, 0, 0]),
+        Layer(Op.POOL),
+        Layer(Op.DENSE, 1, dense, dense[0]),
+    ]
+    put_file(slow.folder, slow.manifest.file_of("f32", "first"), write_tflite(layers, 73, 40, "slow"))
+    assert bench(str(slow.folder), "--rounds", "10", "--state", str(tmp_path)) == 1
+    assert "small is too slow for this box (99 of 100 within): f32 first" in capsys.readouterr().out
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.slow
+def test_a_network_that_does_not_run_is_named(tmp_path: Path) -> None:
+    bundle = small_bundle(tmp_path / "small", int8=False)
+    put_file(bundle.folder, bundle.manifest.file_of("f32", "second"), b"no model at all")
+    with pytest.raises(
+        BundleError, match=r"small second.f32: this model must not be run: the file is damaged"
+    ):
+        measure(load_bundle(bundle.folder), 10)
