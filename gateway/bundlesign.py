@@ -23,9 +23,8 @@ from gateway.keys import read_private_json, write_private_json
 from gateway.manifest import MANIFEST, SIGNATURE
 
 PREFIX: Final = b"pole-gateway bundle 2\n"
-RELEASE_KEYS: Final[frozenset[str]] = (
-    frozenset()
-)  # public halves; the private ones never were in a repository
+# Public halves of the project's own keys; a private one never was in a repository.
+RELEASE_KEYS: Final = frozenset({"9107b0bd6f5b4c5e76cc5bcf0c941731501a0b89b9e8e1599dcf29548fbcf562"})
 KEY_ENVIRONMENT: Final = "GATEWAY_MODEL_KEY"
 _LINE: Final = re.compile(rb"ed25519 ([0-9a-f]{64}) ([0-9a-f]{128})\n")
 _PUBLIC: Final = re.compile(r"[0-9a-f]{64}")

@@ -1,4 +1,4 @@
-"""Writes a bundle: files, front end, golden vectors, manifest, signature. Then reads it back as a box would.
+"""Writes a bundle: files, front end, golden vectors, manifest, signature; checked as a box would first.
 
     pack(folder, about, nets, sounds=..., sounds_hz=..., card=...)
 
@@ -18,16 +18,18 @@ import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.bundle import Bundle, load_bundle, packed, unpacked
-from gateway.bundlesign import own_key, sign, signer
+from gateway.bundle import Bundle, bundle_of, packed, unpacked
+from gateway.bundlesign import own_key, sign
 from gateway.errors import BundleError
 from gateway.features import LogMel, MelStream, Samples, as_sound, picture
 from gateway.manifest import CARD, FRONT_END, GOLDEN, MANIFEST, SCHEMA_VERSION, SIGNATURE, TASK, Look
+from gateway.modellint import lint
 
 FIRST: Final = Look("first", 250, 500, 1)
 SECOND: Final = Look("second", 250, 2750, 2)
 LABELS: Final = ("gunshot", "firework", "glass", "impact", "other")
 REPORTS: Final = ("gunshot", "firework", "glass")
+SIZE_MAX: Final = 200_000  # bytes of all files of a bundle that ships with the gateway
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first day a zip file knows
 
 # Pictures float32 [n, rows, bands, 1] in, logits float32 [n, labels] out: what the network must answer.
@@ -87,28 +89,34 @@ def pack(
     sounds_hz: int,
     card: str,
     key: Ed25519PrivateKey | None = None,
+    size_max: int = SIZE_MAX,
 ) -> Bundle:
-    """Write the bundle into `folder` (made, or emptied of the files of an older one) and load it.
+    """Write the bundle into `folder` (made, or emptied of the files of an older one).
 
     `sounds` are the golden ones, int16 at `sounds_hz`: each begins `before_ms` before its first sample
     and lasts as long as the longest look; the first of them also proves the front end. Signed with
-    `key`, else with the maker's own. Raises BundleError if what came out is no good bundle.
+    `key`, else with the maker's own. Raises BundleError if what came out is no good bundle, or larger
+    than `size_max` bytes.
     """
     files = {net.file: net.content for net in nets}
     if len(files) != len(nets):
         raise BundleError("pack needs one network for each look and variant")
+    for net in nets:
+        lint(net.content)
     tables = about.input.tables()
     files[FRONT_END] = npz({"window": tables.window, "mel": tables.mel})
     files[GOLDEN] = npz(_golden(about, nets, sounds, sounds_hz))
     files[CARD] = card.encode()
     manifest = (json.dumps(_manifest(about, nets, files), indent=1) + "\n").encode()
     files |= {MANIFEST: manifest, SIGNATURE: sign(manifest, key if key is not None else own_key())}
+    if (size := sum(map(len, files.values()))) > size_max:
+        largest = max(files, key=lambda name: len(files[name]))
+        raise BundleError(f"the bundle has {size} bytes, over {size_max}; its largest file is {largest}")
+    bundle = bundle_of(files, folder)
+    bundle.check_front_end()
     _clear(folder)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    signer(folder)
-    bundle = load_bundle(folder)
-    bundle.check_front_end()
     return bundle
 
 
