@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway.bundle import find_bundle
 from gateway.bundlesign import trust, trusted
 from gateway.cli import main
-from gateway.errors import BundleError
+from gateway.config import read_site
+from gateway.errors import BundleError, ConfigError
 from gateway.modelinstall import FILES_MAX, files_of, install, rollback
 from gateway.modelstore import ACTIVE, ModelStore, mark_for
 
@@ -226,6 +227,22 @@ def test_verify_goes_no_further_than_the_first_failure(
     ]
     shutil.rmtree(folder)
     assert main(["model", "verify", str(folder)]) == 1
+
+
+def test_a_site_file_may_name_what_only_the_store_has(tmp_path: Path) -> None:
+    bundle = small_bundle(tmp_path / "small")
+    site = tmp_path / "site.toml"
+    site.write_text(
+        'box = "elm"\nstate = "state"\n[sensor.mic]\ndriver = "microphone"\nport = "alsa:usb-1209:0001"\n'
+        'stages = [{ onset = "9 dB" }, { model = "small" }]\n'
+    )
+    with pytest.raises(ConfigError, match=r"6:41: no model bundle is called 'small'"):
+        read_site(site)
+    store = ModelStore(tmp_path / "state")
+    store.put("small", "1.0.0", bundle.files)
+    store.activate("small", "1.0.0")
+    (sensor,) = read_site(site).sensors
+    assert sensor.labels[: len(bundle.manifest.labels)] == bundle.manifest.labels
 
 
 def test_a_makers_key_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
