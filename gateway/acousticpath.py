@@ -203,7 +203,7 @@ class Listener:
             first=bang.first,
             t_ns=bang.noted.t_ns,
             t_error_ns=bang.noted.t_error_ns,
-            look=look.name if bang.answers else "",
+            look=self._looks[len(bang.answers) - 1].name if bang.answers else "",
             final=broken or bang.looked == len(self._looks),
             label=bang.opinion.label,
             score=bang.opinion.score,

@@ -48,19 +48,24 @@ class _Told:
         if verdict.bang == self.of.bang:
             self.of = verdict
         if verdict.bang not in self.bangs:
-            self.last_ns = max(self.last_ns, verdict.t_ns)
+            if not self._is_weak(verdict):  # echoes of echoes go on for no longer
+                self.last_ns = max(self.last_ns, verdict.t_ns)
             self.loudest = max(self.loudest, verdict.level)
         self.bangs[verdict.bang] = verdict
 
     def echoes(self, verdict: Verdict) -> bool:
         """Whether a bang is no more than what follows the last one of this event."""
         since_ns = verdict.t_ns - self.last_ns
-        weak = verdict.level < self.loudest - _ECHO_DB
-        return 0 <= since_ns < _REFRACTORY_NS or (weak and 0 <= since_ns < _ECHO_NS)
+        if self._is_weak(verdict):
+            return 0 <= since_ns < _ECHO_NS
+        return 0 <= since_ns < _REFRACTORY_NS and self.is_near(verdict)
 
     def is_near(self, verdict: Verdict) -> bool:
         """Whether a bang is close enough to be a round of it."""
         return abs(verdict.t_ns - self.of.t_ns) <= TOGETHER_NS
+
+    def _is_weak(self, verdict: Verdict) -> bool:
+        return verdict.level < self.loudest - _ECHO_DB
 
 
 class EventMaker:

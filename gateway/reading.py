@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Final
 
 from gateway.measures import known_measure
+from gateway.pulse import Pulse
 from gateway.units import MEANT, RESOLUTION
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -42,6 +43,9 @@ class Lane(IntEnum):
     TELEMETRY = 2
     BULK = 3
 
+
+UNSURE: Final = "unsure"  # a model says neither yes nor no; other boxes may know more
+UNCLASSIFIED: Final = "unclassified"  # a bang that no model was there for
 
 LANE_OF: Final[dict[Kind, Lane]] = {
     Kind.EVENT: Lane.ALERT,
@@ -115,6 +119,9 @@ class Event:
 
     `label` is one of the sensor's declared labels, `score` and `threshold` lie in 0..1,
     `model` is the first 8 bytes of the model file's SHA-256 as hex, `level` an optional dB[FS] peak.
+    An event may be said again, with the same id and a higher `revision`, when more is known; all stay, the
+    newest holds. It is `fresh` when the label is new for it: only then a rule follows. What is not `urgent`,
+    because it only confirms or nobody knows what it was, does not travel among the alerts.
     """
 
     t_ns: int
@@ -126,6 +133,15 @@ class Event:
     threshold: float
     model: str
     level: float | None = None
+    revision: int = 0
+    fresh: bool = True  # not on the wire
+    urgent: bool = True  # not on the wire
+    pulse: Pulse | None = None
+
+    @property
+    def lane(self) -> Lane:
+        """The lane it travels in."""
+        return Lane.ALERT if self.urgent else Lane.STATE
 
 
 class HealthCode(IntEnum):
@@ -135,14 +151,14 @@ class HealthCode(IntEnum):
     PORT_GONE = 2  # the port went away at t_ns
     PARKED = 3  # the worker died too often and is left stopped
     BAD_FRAMES = 4  # count bad frames since the last such record
-    MODEL_OFF = 5  # the sensor runs without its model
+    MODEL_OFF = 5  # the sensor runs without its model; count 1: another version of it stands in
     DROPPED = 6  # count readings dropped because core was away too long
     LOST_FRAMES = 7  # count frames (edges, say) that came too fast to be read, since the last such record
     IMPLAUSIBLE = 8  # count values outside the measure's range since the last such record; they were left out
     STUCK = 9  # a value has not moved for longer than its measure can stand still, since since_ns
     DRIFT = 10  # a value moved away from its reference, or from what it once was
     MISHEARD = 11  # bytes come, but none of them make a frame, since since_ns: most likely the line's speed
-    SUPPRESSED = 12  # count readings came faster than a sensor may talk, since the last such record
+    SUPPRESSED = 12  # count readings, or bangs, came faster than a sensor may talk, since the last record
     CALIBRATION_DUE = 13  # a calibration of this sensor is past its date
     # Of a microphone. Their count is the channel, 1 the first, where it began, and 0 where it is over.
     MIC_SILENT = 14  # nothing but zeros, or less than any microphone's own noise

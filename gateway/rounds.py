@@ -6,7 +6,7 @@ from typing import Final
 from gateway.onset import Found
 
 FASTEST_S: Final = 0.055  # automatic fire has 63 to 133 ms between its rounds (acoustics.md, D6)
-_ECHO_DB: Final = 6.0  # an onset this much weaker than the loudest so far is taken for an echo
+_ECHO_DB: Final = 3.0  # rounds of one gun are as loud as each other; what is weaker is taken for an echo
 
 
 def rounds_of(onsets: Sequence[Found], rate_hz: int) -> tuple[float, ...]:
