@@ -17,13 +17,12 @@ from gateway_models.waves import Rng, Wave, convolve, fast_length, gain, log_uni
 
 _EQ_DB: Final = 8.0
 _EQ_KNOTS: Final = 7
-_SNR_DB: Final = (6.0, 42.0)  # loudest 30 ms against the noise
 _LOUD_S: Final = 0.030
 
 
 @dataclass(frozen=True, slots=True)
 class Odds:
-    """How often each alteration is made."""
+    """How often each alteration is made; `snr_db`: the loudest 30 ms over the noise that is mixed in."""
 
     equaliser: float = 0.8
     low_pass: float = 0.3
@@ -33,10 +32,12 @@ class Odds:
     noise: float = 0.75
     overload: float = 0.15
     break_off: float = 0.5
+    snr_db: tuple[float, float] = (6.0, 42.0)
 
 
 RECORDED: Final = Odds()
-SYNTHETIC: Final = Odds(reverb=0.0, speed=0.0, noise=1.0)
+# Synthesis has no noise of its own: what drowns does not set off the onset, and is left out.
+SYNTHETIC: Final = Odds(reverb=0.0, speed=0.0, noise=1.0, snr_db=(3.0, 36.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,9 @@ def colour(rng: Rng, wave: Wave, rate_hz: int, odds: Odds) -> Wave:
     return coloured
 
 
-def mix(rng: Rng, wave: Wave, rate_hz: int, backgrounds: Sequence[Background]) -> tuple[Wave, str]:
+def mix(
+    rng: Rng, wave: Wave, rate_hz: int, backgrounds: Sequence[Background], snr_db: tuple[float, float]
+) -> tuple[Wave, str]:
     """Wave and background noise, and the session that noise is from ("" if it is synthetic).
 
     Half the time the noise is synthetic; otherwise it is one of `backgrounds`.
@@ -95,7 +98,7 @@ def mix(rng: Rng, wave: Wave, rate_hz: int, backgrounds: Sequence[Background]) -
         noise, session = chosen.draw(rng, len(wave)), chosen.session
     else:
         noise = street.background(rng, len(wave), rate_hz)
-    return wave + noise * (loudest(wave, rate_hz) * gain(-rng.uniform(*_SNR_DB))), session
+    return wave + noise * (loudest(wave, rate_hz) * gain(-rng.uniform(*snr_db))), session
 
 
 def loudest(wave: Wave, rate_hz: int) -> float:
@@ -158,7 +161,7 @@ def alter(
     if breaks and early:
         wave = break_off(rng, wave, bang, rate_hz)
     if rng.random() < odds.noise:
-        wave, session = mix(rng, wave, rate_hz, backgrounds)
+        wave, session = mix(rng, wave, rate_hz, backgrounds, odds.snr_db)
     if breaks and not early:
         wave = break_off(rng, wave, bang, rate_hz)
     if rng.random() < odds.overload:

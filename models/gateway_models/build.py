@@ -23,11 +23,11 @@ from gateway_models import cutting
 from gateway_models.augment import Background
 from gateway_models.cutting import Copies, Window
 from gateway_models.labelled import Clip, Unreadable, read_manifest
-from gateway_models.recordings import RATE_HZ, read_clip
+from gateway_models.recordings import FADE_S, RATE_HZ, read_clip
 from gateway_models.waves import Rng
 from gateway_models.windows import FIRST_ROWS, FRONT_END, SECOND_ROWS, WindowSet, join, load
 
-_REVISION: Final = 1  # raised whenever the same arguments give other windows
+_REVISION: Final = 3  # raised whenever the same arguments give other windows
 _SYNTHETIC_IN_PART: Final = 250
 _RECORDINGS_IN_PART: Final = 24
 _PIECES_MAX: Final = 40  # of background of one session
@@ -188,7 +188,8 @@ def _backgrounds(rng: Rng, clips: Sequence[Clip]) -> list[Background]:
     found = []
     for session, of_it in sorted(by_session.items()):
         chosen = [of_it[at] for at in rng.permutation(len(of_it))[:_PIECES_MAX]]
-        pieces = [_samples(clip).astype(np.float64) / 32768.0 for clip in chosen]
+        fade = round(FADE_S * RATE_HZ)  # excerpts are faded in and out: no gaps in what is mixed in
+        pieces = [_samples(clip)[fade:-fade].astype(np.float64) / 32768.0 for clip in chosen]
         long_enough = tuple(piece for piece in pieces if len(piece) >= _PIECE_MIN_S * RATE_HZ)
         if long_enough:
             found.append(Background(session, long_enough))

@@ -21,7 +21,7 @@ AFTER_S: Final = 3.2
 EDGE_S: Final = 0.15  # a bang this close to the start of an excerpt is the tail of what was cut off
 __all__ = ["Clip", "Unreadable", "prepare", "read_clip", "read_manifest", "read_pcm"]
 _QUIET_S: Final = 0.1
-_FADE_S: Final = 0.06
+FADE_S: Final = 0.06
 _PARTS: Final = 8  # a clip of less than 0.8 s is searched in shorter pieces: not all of it is the bang
 _BLOWS: Final = ("door", "knock", "footstep", "walk", "smash", "hit", "axe", "shovel", "obstacle", "trunk")
 _NO_BLOWS: Final = ("creak", "fail_glass", "swing")
@@ -56,7 +56,7 @@ def prepare(pcm: Pcm, rate_hz: int) -> tuple[Pcm, int, int]:
     """
     clip = trimmed(pcm).astype(np.float64)
     rng = np.random.default_rng(zlib.crc32(pcm.tobytes()))
-    before, after, ramp = round(BEFORE_S * rate_hz), round(AFTER_S * rate_hz), round(_FADE_S * rate_hz)
+    before, after, ramp = round(BEFORE_S * rate_hz), round(AFTER_S * rate_hz), round(FADE_S * rate_hz)
     inner = clip[ramp : len(clip) - ramp] if len(clip) > 8 * ramp else clip
     noise = fill(rng, inner, before + after + 2 * ramp, rate_hz, least=_LEAST)
     whole = np.concatenate((np.zeros(before), clip, np.zeros(after)))
