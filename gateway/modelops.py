@@ -6,6 +6,8 @@ as in its sources, tensorflow/lite/core/kernels/register.cc of TensorFlow 2.14).
 
 from typing import Final
 
+from gateway.modelfile import OperatorEntry
+
 CUSTOM: Final = 32
 # The custom operators it brings along that a box has a use for.
 CUSTOMS: Final = frozenset({"TFLite_Detection_PostProcess"})
@@ -48,3 +50,8 @@ UNWANTED: Final = frozenset(
     if name in {"IF", "WHILE", "CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"}
     or name.startswith(("HASHTABLE", "RANDOM_", "MULTINOMIAL"))
 )
+
+
+def called(operator: OperatorEntry) -> str:
+    """How a sentence calls an operator."""
+    return operator.custom[:40] or NAMES.get(operator.code, f"operator {operator.code}")

@@ -44,7 +44,7 @@ def floats() -> Graph:
     return float_graph(layers(), ROWS, BANDS)
 
 
-SOUND = serialise(integers(), "sound")
+SOUND, SOUND_FLOATS = serialise(integers(), "sound"), serialise(floats(), "sound")
 
 
 def tensor(graph: Graph, name: str, **changes: object) -> None:
@@ -128,6 +128,30 @@ def test_parts_that_do_not_fit_each_other_are_named(said: str, spoil: Spoil) -> 
 def test_a_file_cut_anywhere_is_refused() -> None:
     for length in range(0, len(SOUND), 13):
         assert findings(SOUND[:length]) != [], length
+
+
+@pytest.mark.parametrize("content", [bytes.fromhex("01000000 0c000000 0a000000 01000000"), b"picture"])
+def test_a_vector_or_a_text_that_claims_more_than_the_file_is_refused(content: bytes) -> None:
+    """Python cuts what is too long in silence; a runtime would read on."""
+    at = SOUND.index(content)
+    spoilt = SOUND[: at - 4] + (len(SOUND) - at + 1).to_bytes(4, "little") + SOUND[at:]
+    assert findings(spoilt) == ["the file is damaged: it is cut short"]
+
+
+def test_weights_that_reach_beyond_the_end_are_refused() -> None:
+    graph = floats()
+    weight = next(each for each in graph.tensors if each.name == "dense_3_weight").content
+    at = SOUND_FLOATS.index(weight)
+    spoilt = SOUND_FLOATS[: at - 4] + (1 << 24).to_bytes(4, "little") + SOUND_FLOATS[at:]
+    assert findings(spoilt) == ["the file is damaged: it is cut short"]
+
+
+def test_a_part_between_the_others_is_refused() -> None:
+    """What is not aligned kills some ARM processors."""
+    root = int.from_bytes(SOUND[:4], "little")
+    assert findings((root + 2).to_bytes(4, "little") + SOUND[4:]) == [
+        "the file is damaged: an offset leads between its parts"
+    ]
 
 
 def test_a_huge_file_is_refused_by_its_size() -> None:
