@@ -13,7 +13,7 @@ from typing import Any, Final
 from gateway.findings import Findings
 from gateway.plan import PortPlan, RulePlan, SensorPlan
 from gateway.plugins import nearest
-from gateway.reading import NAME, SENSOR_NAME, Command, Measure
+from gateway.reading import NAME, SENSOR_NAME, UNSURE, Command, Measure
 from gateway.rulecircle import circle
 from gateway.stage import seconds
 from gateway.toml_keys import Path
@@ -137,6 +137,9 @@ class _Rules:
         if (sensor := self._sensor(name, place)) is None:
             return None
         measures = {measure.name: measure for measure in sensor.measures}
+        if what == UNSURE and what in sensor.labels:
+            note.at_value(place, f"an event of {name} that is only {UNSURE} sets nothing off; name another")
+            return None
         if what in sensor.labels and sign is None:
             if "back" in entry:
                 note.at_value((*path, "back"), "an event has no level to come back from")

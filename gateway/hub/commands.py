@@ -71,6 +71,7 @@ class Hub:
         for what, example in {"box": "elm-st-0042", "sensor": "air", "kind": "event"}.items():
             query.add_argument(f"--{what}", help=f"only this {what}, like {example}")
         query.add_argument("--since", metavar="TIME", help='"10 min" ago, or 2027-01-31T08:00:00Z')
+        query.add_argument("--revisions", action="store_true", help="events as first said, too, not only as last")
         audit = command("audit", _audit, "is all that a box numbered here, once? exit status 1 if not", "box")
         OrderCommands(_folder).add(command)
         for sub in (boxes, tail, query, audit):
@@ -197,7 +198,7 @@ def _query(arguments: argparse.Namespace) -> int:
     folder = _folder(arguments)
     since_ns = None if arguments.since is None else parse_since(arguments.since)
     up_to_date(folder)
-    wanted = Filter(arguments.box, arguments.sensor, arguments.kind, since_ns)
+    wanted = Filter(arguments.box, arguments.sensor, arguments.kind, since_ns, arguments.revisions)
     if not _show(folder, find(folder, wanted), arguments.json):
         check_names(folder, wanted)  # only now: naming all that is there takes long where there is much
     return 0

@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS records (
 );
 CREATE INDEX IF NOT EXISTS records_by_time ON records (t_wall_ns);
 CREATE INDEX IF NOT EXISTS records_by_sensor ON records (box, sensor, t_wall_ns);
+CREATE INDEX IF NOT EXISTS events_by_id ON records (json_extract(body, '$.id')) WHERE kind = 'event';
 CREATE TABLE IF NOT EXISTS gaps (
     id INTEGER PRIMARY KEY, box TEXT NOT NULL, epoch BLOB NOT NULL, lane INTEGER NOT NULL,
     first INTEGER NOT NULL, last INTEGER NOT NULL, reason TEXT NOT NULL, counts TEXT NOT NULL,

@@ -38,7 +38,7 @@ class Lines:
                 text = self._values(plain["box"], plain["sensor"], body)
             case "event":
                 level = "" if body["level"] is None else f"  level {body['level']} dB[FS]"
-                text = f"{body['label']}  score {body['score']:.2f}{level}"
+                text = f"{body['label']}  score {body['score']:.2f}{level}{_more(body)}"
             case "health":
                 lasted = "" if body["for_s"] is None else f" for {body['for_s']:.1f} s"
                 count = f" {body['count']}" if body["count"] else ""
@@ -85,6 +85,13 @@ class Lines:
                             self._units[box, sensor["name"], name] = unit
         except sqlite3.Error as error:
             raise HubError(f"cannot read {self._journal}: {error}") from error
+
+
+def _more(body: dict[str, Any]) -> str:
+    """Of an event: rounds, and that it was said before."""
+    rounds, revision = body.get("rounds") or 1, body.get("revision", 0)
+    counted = f"  {rounds} rounds" if rounds > 1 else ""
+    return counted + (f"  (revision {revision})" if revision else "")
 
 
 def _when(wall_ns: int) -> str:

@@ -27,6 +27,12 @@ _WAIT_S: Final = 10.0
 _TAIL_POLL_S: Final = 0.05
 _AT_ONCE: Final = 512
 KINDS: Final = tuple(kind.name.lower() for kind in Kind if kind is not Kind.GAP)  # gaps stand in no record
+# An event's id is drawn by its box: two boxes might draw one, if only to spoil each other's.
+_NEWEST: Final = """NOT (kind = 'event' AND EXISTS (
+    SELECT 1 FROM records AS newer WHERE newer.kind = 'event' AND newer.box = records.box
+    AND json_extract(newer.body, '$.id') = json_extract(records.body, '$.id')
+    AND coalesce(json_extract(newer.body, '$.revision'), 0)
+        > coalesce(json_extract(records.body, '$.revision'), 0)))"""
 _COLUMNS: Final = (
     "box, epoch, lane, seq, kind, sensor, t_wall_ns, clock, clock_error_us, boot, t_mono_ns, received_ns,"
     " incarnation, n, body"
@@ -35,12 +41,15 @@ _COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What to look for; None means any. `since_ns` is wall time."""
+    """What to look for; None means any. `since_ns` is wall time. Of an event that was said again only the
+    newest revision is found, unless `revisions`.
+    """
 
     box: str | None = None
     sensor: str | None = None
     kind: str | None = None
     since_ns: int | None = None
+    revisions: bool = False
 
     def where(self) -> tuple[str, list[Any]]:
         """The condition in SQL, and its values."""
@@ -51,7 +60,8 @@ class Filter:
             "t_wall_ns >= ?": self.since_ns,
         }
         given = {clause: value for clause, value in wanted.items() if value is not None}
-        return " AND ".join(given) or "1", list(given.values())
+        clauses = [*given, *(() if self.revisions else (_NEWEST,))]
+        return " AND ".join(clauses) or "1", list(given.values())
 
 
 def up_to_date(folder: HubFolder) -> int:

@@ -256,6 +256,22 @@ def test_query_looks_for_box_sensor_kind_and_time(folder: HubFolder, journal: Jo
     assert _records(folder, sensor="'; DROP TABLE records; --") == []
 
 
+def _event(revision: int | None, event_id: bytes = b"12345678") -> bytes:
+    more = [] if revision is None else [revision]
+    return msgpack.packb([Kind.EVENT, 1, 0, event_id, 5, 900, 800, bytes(8), None, *more])
+
+
+def test_of_an_event_said_again_the_newest_holds_and_all_are_kept(
+    folder: HubFolder, journal: Journal
+) -> None:
+    said = [_event(0), _event(None, b"another1"), _event(2), _event(1)]
+    _put(journal, 1, batch(1, 0, items=[(n, each) for n, each in enumerate(said)]), 4)
+    newest = [(r["body"]["id"], r["body"].get("revision")) for r in _records(folder, kind="event")]
+    assert newest == [(b"another1".hex(), None), (b"12345678".hex(), 2)]
+    assert len(_records(folder, kind="event", revisions=True)) == 4
+    assert len(_records(folder)) == 2
+
+
 def test_since_is_an_age_or_a_moment() -> None:
     assert parse_since("2027-01-15T08:00:00Z") == 1_800_000_000 * 10**9
     assert parse_since("1 h") < parse_since("1 min")

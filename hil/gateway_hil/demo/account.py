@@ -114,6 +114,15 @@ class Account:
         }
 
 
+def _first_said(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of each event the revision that first called it a shot: that is when somebody knew."""
+    first: dict[str, Mapping[str, Any]] = {}
+    for event in sorted(events, key=lambda e: e["body"].get("revision", 0)):
+        if event["body"]["label"] == LABEL:
+            first.setdefault(event["body"]["id"], event)
+    return sorted(first.values(), key=lambda e: e["t_mono_ns"])
+
+
 def draw_up(
     story: Timeline,
     start_ns: int,
@@ -144,8 +153,7 @@ def draw_up(
             scene_s(e["t_mono_ns"]) + (e["received_ns"] - e["t_wall_ns"]) / 1e9,
             e["body"]["score"],
         )
-        for e in events
-        if e["body"]["label"] == LABEL
+        for e in _first_said(events)
     ]
     kept = [
         (scene_s(said["t_ns"]), scene_s(said["t_ns"]) + said["since_sample_ms"] / 1000)

@@ -240,7 +240,11 @@ class Play:
             late_ms = (record["received_ns"] - record["t_wall_ns"]) / 1e6
             at_s = (record["t_mono_ns"] - (self._view.start_ns or 0)) / 1e9
             what = f"{body['label'].upper()} at {at_s:.2f} s, score {body['score']:.2f}"
-            self._say(f"{what}, at the hub after {late_ms:.0f} ms", "bold magenta")
+            if body.get("revision"):
+                rounds = f", {body['rounds']} rounds" if body.get("rounds", 1) > 1 else ""
+                self._say(f"second look: {what}{rounds} (revision {body['revision']})", "magenta")
+            else:
+                self._say(f"{what}, at the hub after {late_ms:.0f} ms", "bold magenta")
         elif record["kind"] == "health":
             for_s = f" for {body['for_s']:.1f} s" if body.get("for_s") else ""
             self._say(f"health record of {sensor}: {body['code'].replace('_', ' ')}{for_s}", "blue")
@@ -251,7 +255,9 @@ class Play:
         events, health = [
             [
                 json.loads(line)
-                for line in (await gateway("hub", "query", hub, "--kind", kind, "--json")).splitlines()
+                for line in (
+                    await gateway("hub", "query", hub, "--kind", kind, "--revisions", "--json")
+                ).splitlines()
             ]
             for kind in ("event", "health")
         ]
