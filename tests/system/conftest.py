@@ -1,5 +1,6 @@
 """A hub and a box for tests that start, kill and starve real processes."""
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from .rig import Pole
+
+# Gunfire and small bundles are made by what makes them for the tests of gateway/.
+sys.path.insert(0, str(Path(__file__).parents[1] / "gateway" / "aids"))
 
 
 @pytest.fixture
