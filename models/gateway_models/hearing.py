@@ -155,7 +155,7 @@ def _hear(bundle: Path, variant: str, clips: Sequence[Clip]) -> tuple[list[Heard
             heard.append(Heard(clip, problem=str(problem)))
             continue
         whole, begin, end = prepare(pcm, rate_hz)
-        verdicts, took = _play(ready.judge, whole, rate_hz)
+        verdicts, took = play(ready.judge, whole, rate_hz)
         parts.append(took)
         earliest = begin + (round(EDGE_S * rate_hz) if clip.excerpt else 0)
         inside = [verdict for verdict in verdicts if earliest <= verdict.first < end]
@@ -175,7 +175,7 @@ def _hear(bundle: Path, variant: str, clips: Sequence[Clip]) -> tuple[list[Heard
 
 
 @dataclass(frozen=True, slots=True)
-class _Took:
+class Took:
     """What one clip cost."""
 
     cpu_ns: int
@@ -183,7 +183,7 @@ class _Took:
     verdict_us: tuple[int, ...]
 
 
-def _play(judge: Judge, pcm: Pcm, rate_hz: int) -> tuple[list[Verdict], _Took]:
+def play(judge: Judge, pcm: Pcm, rate_hz: int) -> tuple[list[Verdict], Took]:
     """Every verdict on a stretch of sound. Raises BundleError if a network fails at it."""
     path = AcousticPath(judge, limited=False)
     verdicts: list[Verdict] = []
@@ -199,7 +199,7 @@ def _play(judge: Judge, pcm: Pcm, rate_hz: int) -> tuple[list[Verdict], _Took]:
     verdicts += path.end()
     if path.listener.off is not None:
         raise path.listener.off
-    return verdicts, _Took(before - began, len(pcm) / rate_hz, tuple(verdict_us))
+    return verdicts, Took(before - began, len(pcm) / rate_hz, tuple(verdict_us))
 
 
 def _judged(verdicts: Sequence[Verdict], begin: int, rate_hz: int) -> Iterator[Judged]:

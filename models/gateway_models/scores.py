@@ -194,12 +194,36 @@ def interval(scored: Scored, figure: Figure, seed: int = 0, count: int = DRAWS) 
     return intervals(scored, {"": figure}, seed, count)[""]
 
 
-def gain(old: Scored, new: Scored, figure: Figure, seed: int = 0, count: int = DRAWS) -> Interval | None:
-    """The 95 % interval of how much better `new` is than `old` on the same clips, draw by draw."""
+def clip_draws(scored: Scored, seed: int = 0, count: int = DRAWS) -> Iterator[npt.NDArray[np.intp]]:
+    """Indices of so many draws of clips, shots and others of each session apart."""
+    rng = np.random.default_rng(seed)
+    strata = [
+        np.flatnonzero((scored.session == session) & (scored.shot == shot))
+        for session in np.unique(scored.session)
+        for shot in (True, False)
+    ]
+    for _ in range(count):
+        drawn = [each[rng.integers(0, len(each), len(each))] for each in strata if len(each)]
+        yield np.concatenate(drawn) if drawn else np.zeros(0, np.intp)
+
+
+def gain(
+    old: Scored,
+    new: Scored,
+    figure: Figure,
+    seed: int = 0,
+    count: int = DRAWS,
+    *,
+    whole_sessions: bool = True,
+) -> Interval | None:
+    """The 95 % interval of how much higher a figure of `new` is than that of `old`, draw by draw.
+
+    Both are scores of the same clips. Draws are of whole sessions, or of the clips within each.
+    """
     if not (np.array_equal(old.shot, new.shot) and np.array_equal(old.session, new.session)):
         raise ValueError("old and new must be scores of the same clips")
     found = []
-    for chosen in draws(old, seed, count):
+    for chosen in (draws if whole_sessions else clip_draws)(old, seed, count):
         before, after = figure(old.take(chosen)), figure(new.take(chosen))
         if before is not None and after is not None:
             found.append(after - before)

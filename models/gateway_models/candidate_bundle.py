@@ -1,0 +1,104 @@
+"""Packs networks that were learned with a city's own recordings into a bundle like the one before."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from gateway.bundle import Bundle, load_bundle
+from gateway.manifest import Manifest
+from gateway_models import clips, street
+from gateway_models.calibrate import Calibration
+from gateway_models.candidate_job import Job
+from gateway_models.network import Layer, forward
+from gateway_models.pack import About, Net, pack
+from gateway_models.quantise import quantise
+from gateway_models.tflite import write_tflite, write_whole
+from gateway_models.waves import Rng
+from gateway_models.windows import BEFORE_MS, SECOND_AFTER_MS
+
+_GOLDEN: Final = 4
+
+
+def write_candidate(
+    folder: Path,
+    job: Job,
+    networks: Mapping[str, Sequence[Layer]],
+    pictures: Mapping[str, Any],
+    calibration: Calibration | None,
+) -> Bundle:
+    """A bundle of one network per look; `pictures` [n, rows, bands, 1] of each give int8 its ranges.
+
+    Thresholds, budgets and credits are those of the job's old bundle, and so is its calibration if there is
+    no other. It is signed with a key that nobody keeps: whoever finds it better signs it.
+    """
+    old = load_bundle(Path(job.old)).manifest
+    return pack(
+        folder,
+        _about(job, old, calibration),
+        [net for look in networks for net in _nets(job, look, networks[look], pictures[look])],
+        sounds=[_golden(np.random.default_rng([job.seed, number]), number) for number in range(_GOLDEN)],
+        sounds_hz=clips.RATE_HZ,
+        card=_card(job, old),
+        key=Ed25519PrivateKey.generate(),
+    )
+
+
+def _nets(job: Job, look: str, layers: Sequence[Layer], pictures: Any) -> list[Net]:
+    _, rows, bands, _ = pictures.shape
+    title, whole = f"{job.name} {job.version} {look}", quantise(layers, pictures)
+    f32 = write_tflite(layers, rows, bands, title, half=True)
+    return [
+        Net("f32", look, f32, lambda x: forward(layers, x)),
+        Net("int8", look, write_whole(whole, rows, bands, title), whole.forward),
+    ]
+
+
+def _golden(rng: Rng, number: int) -> Any:
+    """A synthetic sound as the first look begins it: golden answers must not hold anybody's recording."""
+    drawn = clips.gunshots(rng) if number % 2 == 0 else clips.something_else(rng)
+    wave = street.microphone(rng, drawn.wave + 0.001 * rng.standard_normal(len(drawn.wave)))
+    before, after = (ms * clips.RATE_HZ // 1000 for ms in (BEFORE_MS, SECOND_AFTER_MS))
+    padded = np.concatenate((np.zeros(before), wave, np.zeros(after)))
+    return street.to_pcm(padded)[drawn.first : drawn.first + before + after]
+
+
+def _about(job: Job, old: Manifest, calibration: Calibration | None) -> About:
+    """As the old bundle, but for what was learned. Its thresholds stay: calibrated, they mean the same."""
+    stacking = calibration if calibration is not None else old.calibration
+    own = {"name": "recordings of its owner", "licence": "as their owner permits", "clips": job.own_clips}
+    return About(
+        name=job.name,
+        version=job.version,
+        created=time.strftime("%Y-%m-%d", time.gmtime()),
+        licence=old.licence,
+        credits=old.credits,
+        recipe="gateway model learn",
+        seed=job.seed,
+        sources=[*(asdict(source) for source in old.provenance.sources), own],
+        calibration={look: (stacking[look].weights, stacking[look].offset) for look in stacking},
+        thresholds={
+            label: {"sure": each.sure, "margin": each.margin}
+            | ({} if each.unsure is None else {"unsure": each.unsure})
+            for label, each in old.thresholds.items()
+        },
+        tolerance={name: variant.tolerance for name, variant in old.variants.items()},
+        latency_ms=dict(old.budget.latency_ms),
+        memory_mib=old.budget.memory_mib,
+        labels=old.labels,
+        reports=old.reports,
+    )
+
+
+def _card(job: Job, old: Manifest) -> str:
+    return (
+        f"# {job.name} {job.version}\n\n"
+        f"Learned with the recipe of {old.name} {old.version} from {job.own_clips} clips of its owner,\n"
+        "besides what that bundle learned from (see its card, and what it is not). Its thresholds are\n"
+        "that bundle's. How it compares on sessions that it did not learn from: comparison.json, which\n"
+        "`gateway model learn` wrote beside it.\n"
+    )
