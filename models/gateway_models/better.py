@@ -91,7 +91,7 @@ def compare(old: Scored, new: Scored, sure: Mapping[str, float]) -> Comparison:
         spread = gain(before, after, figure, whole_sessions=whole)
         low, high = (None, None) if spread is None else (spread.low, spread.high)
         if is_cost and low is not None and high is not None:
-            low, high = -high, -low
+            low, high = 0.0 - high, 0.0 - low
         changes.append(Change(name, figure(before), figure(after), low, high, decides))
     return Comparison(tuple(changes), "sessions" if whole else "clips")
 

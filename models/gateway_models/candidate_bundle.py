@@ -4,31 +4,27 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.bundle import Bundle, load_bundle
 from gateway.manifest import Manifest
-from gateway_models import clips, street
+from gateway_models import clips
 from gateway_models.calibrate import Calibration
 from gateway_models.candidate_job import Job
-from gateway_models.network import Layer, forward
-from gateway_models.pack import About, Net, pack
-from gateway_models.quantise import quantise
-from gateway_models.tflite import write_tflite, write_whole
-from gateway_models.waves import Rng
-from gateway_models.windows import BEFORE_MS, SECOND_AFTER_MS
+from gateway_models.export import GOLDEN_SOUNDS, golden_sound, nets_of
+from gateway_models.network import Array, Layer
+from gateway_models.pack import About, pack
 
-_GOLDEN: Final = 4
+_SIZE_MAX: Final = 256 << 10  # bytes: it comes with no package that would have to stay small
 
 
 def write_candidate(
     folder: Path,
     job: Job,
     networks: Mapping[str, Sequence[Layer]],
-    pictures: Mapping[str, Any],
+    pictures: Mapping[str, Array],
     calibration: Calibration | None,
 ) -> Bundle:
     """A bundle of one network per look; `pictures` [n, rows, bands, 1] of each give int8 its ranges.
@@ -40,31 +36,17 @@ def write_candidate(
     return pack(
         folder,
         _about(job, old, calibration),
-        [net for look in networks for net in _nets(job, look, networks[look], pictures[look])],
-        sounds=[_golden(np.random.default_rng([job.seed, number]), number) for number in range(_GOLDEN)],
+        [
+            net
+            for look, layers in networks.items()
+            for net in nets_of(look, layers, pictures[look], f"{job.name} {job.version} {look}")
+        ],
+        sounds=[golden_sound(job.seed, number) for number in range(GOLDEN_SOUNDS)],
         sounds_hz=clips.RATE_HZ,
         card=_card(job, old),
         key=Ed25519PrivateKey.generate(),
+        size_max=_SIZE_MAX,
     )
-
-
-def _nets(job: Job, look: str, layers: Sequence[Layer], pictures: Any) -> list[Net]:
-    _, rows, bands, _ = pictures.shape
-    title, whole = f"{job.name} {job.version} {look}", quantise(layers, pictures)
-    f32 = write_tflite(layers, rows, bands, title, half=True)
-    return [
-        Net("f32", look, f32, lambda x: forward(layers, x)),
-        Net("int8", look, write_whole(whole, rows, bands, title), whole.forward),
-    ]
-
-
-def _golden(rng: Rng, number: int) -> Any:
-    """A synthetic sound as the first look begins it: golden answers must not hold anybody's recording."""
-    drawn = clips.gunshots(rng) if number % 2 == 0 else clips.something_else(rng)
-    wave = street.microphone(rng, drawn.wave + 0.001 * rng.standard_normal(len(drawn.wave)))
-    before, after = (ms * clips.RATE_HZ // 1000 for ms in (BEFORE_MS, SECOND_AFTER_MS))
-    padded = np.concatenate((np.zeros(before), wave, np.zeros(after)))
-    return street.to_pcm(padded)[drawn.first : drawn.first + before + after]
 
 
 def _about(job: Job, old: Manifest, calibration: Calibration | None) -> About:

@@ -5,9 +5,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,8 +200,8 @@ def test_a_candidate_keeps_what_was_not_learned_and_is_signed_when_adopted(old: 
 
 
 @pytest.mark.slow  # trains for real, if for ten steps: a minute
-@pytest.mark.timeout(600)
-def test_learning_from_a_tiny_city(old: Path, tmp_path: Path, not_run: Callable[[str], NoReturn]) -> None:
+@pytest.mark.timeout(1200)
+def test_learning_from_a_tiny_city(old: Path, tmp_path: Path) -> None:
     try:
         training_python({})
     except ConfigError:
