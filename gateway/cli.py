@@ -8,17 +8,17 @@ Exit status: 0 done, 1 an error with its text on stderr, 2 wrong usage, 130 inte
 """
 
 import argparse
-import ast
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import TracebackType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from gateway import __version__
 from gateway.errors import GatewayError
-from gateway.plugins import COMMANDS, Plugin, found, nearest, source_of
+from gateway.plugins import COMMANDS, Plugin, found, nearest
+from gateway.subcommand import Command, static_help
 
 OWN: Final[Mapping[str, str]] = {
     "init": "gateway.commands.init:Init",
@@ -39,21 +39,6 @@ OWN: Final[Mapping[str, str]] = {
 }
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count
 _PIPE_CLOSED: Final = 141  # 128 + SIGPIPE
-
-
-class Command(Protocol):
-    """One subcommand. The class is made without arguments; `help` is one line in the list of commands."""
-
-    name: str
-    help: str
-
-    def arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add this command's arguments to its parser."""
-        ...
-
-    def run(self, arguments: argparse.Namespace) -> int:
-        """Do it; the exit status. Raises GatewayError with a text for the person who typed it."""
-        ...
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -130,32 +115,6 @@ def _help_line(name: str, text: str) -> str:
 
 def _plugin_help(plugin: Plugin) -> str:
     return static_help(plugin.factory) or f"from {plugin.distribution} {plugin.version}"
-
-
-def static_help(factory: str) -> str:
-    """The `help` text of the class "module:Class", read from its source without importing it."""
-    module, _, name = factory.partition(":")
-    source = source_of(module)
-    if source is None:
-        return ""
-    try:
-        tree = ast.parse(source.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return ""  # it will say what is wrong with it when it is run
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return next((text for text in map(_help_value, node.body) if text), "")
-    return ""
-
-
-def _help_value(node: ast.stmt) -> str:
-    match node:
-        case (
-            ast.Assign(targets=[ast.Name(id="help")], value=ast.Constant(value=str(text)))
-            | ast.AnnAssign(target=ast.Name(id="help"), value=ast.Constant(value=str(text)))
-        ):
-            return text
-    return ""
 
 
 def _say_plainly(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Final
 
-from gateway.cli import Command, static_help
 from gateway.errors import ConfigError
 from gateway.plugins import found, unknown
+from gateway.subcommand import Command, static_help
 
 VERBS: Final[Mapping[str, str]] = {
     "list": "gateway.commands.modellist:ListModels",

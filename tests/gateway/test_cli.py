@@ -10,8 +10,9 @@ from pathlib import Path
 import acme
 import pytest
 
-from gateway.cli import OWN, help_text, load, main, static_help
+from gateway.cli import OWN, help_text, load, main
 from gateway.plugins import COMMANDS
+from gateway.subcommand import static_help
 
 HELLO = """
 import sys
