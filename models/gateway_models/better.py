@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gateway_models.scores import Figure, Scored, alarms_per_hour, auc, gain, recall_at, recall_over
+from gateway_models.scores import DRAWS, Figure, Scored, alarms_per_hour, auc, gain, recall_at, recall_over
 
 _SESSIONS_TO_DRAW: Final = 5
 
@@ -74,8 +74,10 @@ class Comparison:
         return {"is_better": self.is_better, "verdict": self.verdict(), "drawn": self.drawn, "figures": rows}
 
 
-def compare(old: Scored, new: Scored, sure: Mapping[str, float]) -> Comparison:
-    """Old and new on the same clips; `sure` {"old", "new"}: from which score on each of them is sure."""
+def compare(old: Scored, new: Scored, sure: Mapping[str, float], count: int = DRAWS) -> Comparison:
+    """Old and new on the same clips; `sure` {"old", "new"}: from which score on each of them is sure;
+    `count` draws.
+    """
     whole = len(np.unique(old.session)) >= _SESSIONS_TO_DRAW
     # A score as how far it lies over its own model's threshold, so that one figure serves both.
     old_over, new_over = _over(old, sure["old"]), _over(new, sure["new"])
@@ -88,7 +90,7 @@ def compare(old: Scored, new: Scored, sure: Mapping[str, float]) -> Comparison:
     ]
     changes = []
     for name, before, after, figure, decides, is_cost in rows:
-        spread = gain(before, after, figure, whole_sessions=whole)
+        spread = gain(before, after, figure, count=count, whole_sessions=whole)
         low, high = (None, None) if spread is None else (spread.low, spread.high)
         if is_cost and low is not None and high is not None:
             low, high = 0.0 - high, 0.0 - low

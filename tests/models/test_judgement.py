@@ -93,6 +93,11 @@ def test_fireworks_come_first_and_shots_last(judgement: dict[str, Any]) -> None:
     assert (rows["gun"]["share"], rows["gun"]["set_off"]) == (0.75, 0.9)
 
 
+def test_fireworks_come_first_even_where_other_kinds_are_worse() -> None:
+    clips = [heard(0.9, shot=True), heard(0.95, kind="door"), heard(0.1, kind="fireworks"), heard(0.5)]
+    assert list(judge(SUBJECT, clips)["per_kind"]) == ["fireworks", "door", "rain", "gun"]
+
+
 def test_pulses_are_shots_and_doubts_alarms_only_what_was_ever_called_a_shot(
     judgement: dict[str, Any],
 ) -> None:

@@ -17,7 +17,8 @@ from networks import pictures_like_sound, random_layers
 from gateway.bundle import load_bundle
 from gateway.bundlesign import own_key, signer
 from gateway.errors import ConfigError
-from gateway_models.better import compare
+from gateway_models.better import Comparison
+from gateway_models.better import compare as compare_by
 from gateway_models.candidate_bundle import write_candidate
 from gateway_models.candidate_job import Job
 from gateway_models.labelled import read_manifest
@@ -113,6 +114,10 @@ def test_a_tenth_of_the_clips_calibrates(tmp_path: Path) -> None:
     lay_out(tmp_path / "run", split(folder_of(tmp_path / "own", [*rows, *evenings("y", "z")])), None)
     clips = read_manifest(tmp_path / "run")
     assert 20 < sum(clip.session == CALIBRATE for clip in clips) < 70
+
+
+def compare(old: Scored, new: Scored, sure: dict[str, float]) -> Comparison:
+    return compare_by(old, new, sure, count=200)
 
 
 def detector(skill: float, sessions: int = 2, seed: int = 1) -> Scored:
