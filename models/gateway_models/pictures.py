@@ -57,7 +57,8 @@ def roc_picture(judgement: Mapping[str, Any]) -> str:
         if recall is not None:
             at = right.at(_rate_place(float(rate)), recall)
             drawing.dot(at, BLUE)
-            drawing.words((at[0] + 8, at[1] + 16), f"{recall:.2f} at {rate}/h", size=11, colour=SOFT)
+            below = 16 if recall > 0.1 else -8  # the axis is in the way
+            drawing.words((at[0] + 8, at[1] + below), f"{recall:.2f} at {rate}/h", size=11, colour=SOFT)
     _shipped(drawing, right, judgement["threshold"])
     right.frame()
     return drawing.text()
