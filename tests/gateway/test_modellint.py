@@ -94,6 +94,15 @@ FLOATS = {
     "overwrites 'conv_0_weight'": lambda g: operator(g, 0, output=1),
     "a window of nothing": lambda g: operator(g, 0, fields=((0, "Int8", 0, 0), (1, "Int32", 0, 0))),
     "has no options": lambda g: operator(g, 0, fields=()),
+    "DEPTHWISE_CONV_2D has no biases": lambda g: operator(g, 1, inputs=g.operators[1].inputs[:2]),
+    "gives [1, 6, 5, 4], the file says [1, 7, 5, 4]": lambda g: tensor(g, "conv_0", shape=(1, 7, 5, 4)),
+    "has a window of 7 by 1 for an input of 6 by 5": lambda g: operator(
+        g,
+        2,
+        fields=tuple(
+            (at, "Int8" if at == 0 else "Int32", value, 0) for at, value in enumerate((1, 1, 1, 1, 7))
+        ),
+    ),
     "has 3 biases for 4 outputs": lambda g: tensor(g, "conv_0_bias", shape=(3,), content=bytes(12)),
     "has weights for 3 channels and an input of 1": lambda g: tensor(
         g, "conv_0_weight", shape=(4, 1, 3, 3), content=bytes(144)
