@@ -27,7 +27,7 @@ class Noted:
 
 @dataclass(slots=True, eq=False)
 class Bang:
-    """Hears the sound from `before_ms` ahead of the onset on; `answers` are the logits of each look so far."""
+    """Hears the sound from `before_ms` before the onset on; `answers` are the logits of its looks so far."""
 
     noted: Noted
     front_end: FrontEnd

@@ -2,8 +2,8 @@
 
 A shot, its echoes and the rounds after it are one event, which says how many rounds were counted. It is said
 at the first look that gives it a name; again at once when the name changes; and once more at the end if
-the number of rounds, or how sure it is, has changed noticeably. What was said is never taken back in silence: a
-later look that knows better is a new revision.
+the number of rounds, or how sure it is, has changed noticeably. What was said is never taken back in silence:
+a later look that knows better is a new revision.
 """
 
 import os

@@ -1,7 +1,7 @@
 """What a bang's sound was like, in numbers: all that ever leaves a box of it besides what it was called.
 
 Every field has one meaning, a unit and bounds, and goes into the record of its event in this order. Eight
-band levels say where several boxes heard the same thing; they say nothing of what was said (acoustics.md, E4).
+band levels say where several boxes heard the same thing; they say nothing of what was said.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ class Pulse:
     limiter left out since the pulse before; `snr_db`: how far it rose over the running median; `noise_dbfs`:
     that median; `rise_ms`: first sample to peak; `duration_ms`: until it lies 10 dB under its loudest frame;
     `gap_ms`: since the onset before it, None if that is over a minute ago; `crack_ms`: how far the N-wave of
-    a bullet runs ahead of the muzzle blast, None if there is none; `later_ms`: where rounds 2 to 5 begin, after
-    the first; `bands`: levels of its loudest frame in 8 bands of equal width in mel over the model's range;
+    a bullet runs ahead of the muzzle blast, None if there is none; `later_ms`: where rounds 2 to 5 begin,
+    after the first; `bands`: levels of its loudest frame in 8 equal bands of mel over the model's range;
     `probabilities`: calibrated, one for each label of the bundle, in its order, empty without a model.
     """
 

@@ -50,8 +50,8 @@ def duration_ms(power: Samples, hop_ms: int) -> float:
 
 
 def crack_ms(sound: Samples, rate_hz: int) -> float | None:
-    """How far an N-wave runs ahead of the blast in a bang that begins `sound`, to about 1 ms; None if there is
-    none, or less than 7 ms.
+    """How far an N-wave runs ahead of the blast in a bang that begins `sound`, to about 1 ms; None if there
+    is none, or less than 7 ms.
 
     An N-wave is over in half a millisecond and has its power above 1 kHz; the blast that follows has most of
     it below (Maher 2006). So: at first nearly nothing that is low, then at once the better part of it.

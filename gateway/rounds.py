@@ -5,7 +5,7 @@ from typing import Final
 
 from gateway.onset import Found
 
-FASTEST_S: Final = 0.055  # automatic fire has 63 to 133 ms between its rounds (acoustics.md, D6)
+FASTEST_S: Final = 0.055  # automatic fire has 63 to 133 ms between its rounds
 _ECHO_DB: Final = 3.0  # rounds of one gun are as loud as each other; what is weaker is taken for an echo
 
 

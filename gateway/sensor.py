@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from gateway.driver import Answer, Driver
 from gateway.errors import BundleError, ConfigError
 from gateway.log import say
 from gateway.plan import SensorPlan, StagePlan
-from gateway.reading import Event, Health, Reading, Value, Values
+from gateway.reading import Event, Health, HealthCode, Reading, Value, Values
 from gateway.settings import build_settings
 from gateway.stage import Stage, run_stages
 
@@ -28,14 +29,16 @@ _log = logging.getLogger("sensor")
 class Sensor:
     """One configured sensor. Raises ConfigError if the plan does not fit what is installed.
 
-    `model_off` turns True when the sensor's model cannot run: then only its readings are made. Without a
-    `state` folder, nothing is watched that must outlive this process.
+    `model_off` turns True when the sensor's model cannot run: then it makes readings, and with a stage that
+    goes on without its model, events without a name. Without a `state` folder, nothing is watched that must
+    outlive this process, and no model is loaded.
     """
 
     def __init__(self, plan: SensorPlan, state: Path | None = None) -> None:
         self.plan = plan
         self.driver = build_driver(plan)
         self.model_off = False
+        self.counts: Counter[HealthCode] = Counter()  # for the worker to tell, which takes them out
         self.lamp: LampKeeper | None = None  # set by the worker of a lamp
         self._declared = {measure.name for measure in self.driver.emits} | {m.name for m in plan.measures}
         self.plausible = _plausible(plan)
@@ -44,6 +47,8 @@ class Sensor:
         self._ears = _ears(plan, state) if self.driver.kind == "alsa" and state is not None else None
         try:
             self._stages = [_stage(plan.name, stage) for stage in plan.stages]
+            if state is not None:
+                self._open(state)
         except BundleError as error:
             self._stages = []
             self._turn_model_off(error)
@@ -53,6 +58,11 @@ class Sensor:
         """Its name in the site file."""
         return self.plan.name
 
+    @property
+    def standing_in(self) -> str:
+        """Why another version of its model runs than should; empty if none does, or all is well."""
+        return next((stage.standing_in for stage in self._stages if stage.standing_in), "")
+
     def take(self, t_ns: int, frame: Any) -> Iterator[Reading | Event | Health]:
         """What one frame gives. Events come first: they are urgent.
 
@@ -60,6 +70,7 @@ class Sensor:
         """
         if any(stage.takes == type(frame).__name__ for stage in self._stages):
             yield from self._through_stages(frame)
+            self._look_after_stages()
         if self._ears is not None:
             yield from self._ears.look(frame)
         if isinstance(frame, Answer):
@@ -122,10 +133,38 @@ class Sensor:
         except BundleError as error:
             self._turn_model_off(error)
 
-    def _turn_model_off(self, error: BundleError) -> None:
+    def _open(self, state: Path) -> None:
+        for stage in self._stages:
+            try:
+                stage.open(state)
+                if new := sorted(set(stage.labels_now) - set(self.plan.labels)):
+                    raise BundleError(f"it knows {new[0]!r}, the plan does not; run `gateway reload`")
+            except BundleError as error:
+                if not stage.goes_on_without:
+                    raise
+                stage.do_without(error)
+        self._look_after_stages()
+
+    def _look_after_stages(self) -> None:
+        """What stages count is told by the worker; one that lost its model is said once."""
+        for stage in self._stages:
+            if stage.counts:
+                self.counts += stage.counts
+                stage.counts.clear()
+            if stage.off is not None and not self.model_off:
+                self._say_off(stage.off)
+        able = [stage for stage in self._stages if stage.goes_on_without]
+        if self.model_off and able and all(stage.off is None for stage in able):
+            say(_log, logging.INFO, f"sensor {self.name} has its model again", sensor=self.name)
+            self.model_off = False
+
+    def _say_off(self, error: BundleError) -> None:
         text = f"sensor {self.name} runs without its model: {error}"
         say(_log, logging.ERROR, text, sensor=self.name)
         self.model_off = True
+
+    def _turn_model_off(self, error: BundleError) -> None:
+        self._say_off(error)
         # Every stage on the way to an event goes, not only the one that failed.
         classes = [(stage, _load(stage.factory)) for stage in self.plan.stages]
         kept = [stage for stage, c in classes if c.takes == "Reading" and c.gives != "Event"]

@@ -1,8 +1,8 @@
 """What a bundle makes of a bang: probabilities of its labels, calibrated over its looks, and what to call it.
 
 The first label is what the bundle is for. Its evidence z = log(p / (1 - p)) of every look so far is stacked
-by the logistic regression in the manifest (Platt 1999); the other labels share what is left as the network has
-them. Between `unsure` and `sure` nothing is claimed: such an event helps other boxes, and sets off nothing.
+by the logistic regression in the manifest (Platt 1999); the other labels share what is left as the network
+has them. Between `unsure` and `sure` nothing is claimed: such an event helps other boxes; it sets off nothing.
 """
 
 import math

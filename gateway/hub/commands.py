@@ -71,7 +71,7 @@ class Hub:
         for what, example in {"box": "elm-st-0042", "sensor": "air", "kind": "event"}.items():
             query.add_argument(f"--{what}", help=f"only this {what}, like {example}")
         query.add_argument("--since", metavar="TIME", help='"10 min" ago, or 2027-01-31T08:00:00Z')
-        query.add_argument("--revisions", action="store_true", help="events as first said, too, not only as last")
+        query.add_argument("--revisions", action="store_true", help="also what was said of events before")
         audit = command("audit", _audit, "is all that a box numbered here, once? exit status 1 if not", "box")
         OrderCommands(_folder).add(command)
         for sub in (boxes, tail, query, audit):

@@ -193,9 +193,14 @@ def test_what_was_said_stays_when_the_second_look_fails(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken_s", "looks", "lost"), [(1.05, [], 1), (1.2, [("first", True)], 0), (2.0, ["first", ("first", True)], 0),
-                                    (2.6, ["first", ("second", True)], 0)]
-)  # fmt: skip
+    ("broken_s", "looks", "lost"),
+    [
+        (1.05, [], 1),
+        (1.2, [("first", True)], 0),
+        (2.0, ["first", ("first", True)], 0),
+        (2.6, ["first", ("second", True)], 0),
+    ],
+)
 def test_a_bang_that_broke_off_is_judged_if_there_is_enough(
     judge: Judge, broken_s: float, looks: list[object], lost: int
 ) -> None:

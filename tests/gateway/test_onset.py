@@ -150,8 +150,15 @@ def errors_ms(count: int, seed: int) -> tuple[np.ndarray, int, int]:
         first, gap = 0.5 + float(rng.uniform(0.0, 0.01)), float(rng.choice([0.1, rng.uniform(0.18, 0.4)]))
         rounds = [first + n * gap for n in range(1 + shot % 5)]
         place = Street(cut_hz=float(rng.uniform(600, 3_500)), echoes=int(rng.integers(1, 9)))
-        pcm = gunfire(rate_hz, first + 0.35, [r for r in rounds if r < first + 0.3], snr_db=rng.uniform(16, 46),
-                      crack_s=crack_s, seed=seed * 1000 + shot, street=place)  # fmt: skip
+        pcm = gunfire(
+            rate_hz,
+            first + 0.35,
+            [r for r in rounds if r < first + 0.3],
+            snr_db=rng.uniform(16, 46),
+            crack_s=crack_s,
+            seed=seed * 1000 + shot,
+            street=place,
+        )
         found = OnsetFinder(9.0)
         found.start(0, rate_hz)
         for each in found.find(pcm.astype(np.float32) / 32768):
@@ -171,7 +178,8 @@ def test_first_samples_are_found_to_a_millisecond_and_better() -> None:
     """Must: sigma at most 1 ms against simulated truth, 10 to 40 dB, 1 to 5 rounds, with N-waves."""
     off, late, heard = errors_ms(90, seed=1)
     print(
-        f"{heard} onsets: bias {off.mean():+.3f} ms, sigma {off.std():.3f} ms, worst {abs(off).max():.2f} ms, {late} at the blast"
+        f"{heard} onsets: bias {off.mean():+.3f} ms, sigma {off.std():.3f} ms, "
+        f"worst {abs(off).max():.2f} ms, {late} at the blast"
     )
     assert heard >= 60
     assert off.std() <= 0.5

@@ -24,7 +24,11 @@ EVENT = {"label": "shot", "id": "00", "error_us": 5, "score": 0.9314, "threshold
         ("event", EVENT | {"level": -12.3}, "shot  score 0.93  level -12.3 dB[FS]"),
         ("event", EVENT | {"level": None}, "shot  score 0.93"),
         ("event", EVENT | {"level": None, "revision": 0, "rounds": 1}, "shot  score 0.93"),
-        ("event", EVENT | {"level": None, "revision": 2, "rounds": 3}, "shot  score 0.93  3 rounds  (revision 2)"),
+        (
+            "event",
+            EVENT | {"level": None, "revision": 2, "rounds": 3},
+            "shot  score 0.93  3 rounds  (revision 2)",
+        ),
         ("health", {"code": "deaf", "for_s": 31.001265, "count": 0}, "deaf for 31.0 s"),
         ("health", {"code": "bad_frames", "for_s": None, "count": 7}, "bad frames 7"),
         (

@@ -1,4 +1,4 @@
-"""From the first sample of a shot to its first verdict on the spool: a whole box, four sound cards, 200 shots.
+"""From the first sample of a shot to its first verdict on the spool: a whole box, four sound cards.
 
 Two microphones hear each card, at 48 kHz and in real time. A network that is sure of everything stands in for
 a trained one: what is timed is the way of the sound, which is the same.
@@ -21,7 +21,7 @@ from .rig import BOX, Pole, Process, until
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 RATE_HZ = 48_000
-LEAD_S = 6.0  # until all workers are up
+LEAD_S = 12.0  # until all workers are up
 CARDS, EARS, SHOTS = 4, 2, 26
 EVERY_S = 2.6  # any closer, and they are rounds of one event
 MUST_MS = 700.0
@@ -64,13 +64,15 @@ def test_a_shot_is_on_the_spool_within_700_ms(pole: Pole) -> None:
     box.start()
 
     def kept() -> list[float]:
-        return [each["since_sample_ms"] for each in box.said() if each.get("text") == "alert kept"]
+        said = [each for each in box.said() if each.get("text") == "alert kept"]
+        return [each["since_sample_ms"] for each in said for _ in range(each["count"])]
 
     wanted = CARDS * EARS * SHOTS
     try:
         until("every shot is on the spool", lambda: len(kept()) >= wanted, LEAD_S + SHOTS * EVERY_S + 30)
     finally:
         box.kill(signal.SIGTERM)
+        print(f"{len(kept())} of {wanted} shots are on the spool")
     late_ms = np.array(kept())
     p50, p99 = np.percentile(late_ms, (50, 99))
     print(f"{len(late_ms)} shots: p50 {p50:.0f} ms, p99 {p99:.0f} ms, worst {late_ms.max():.0f} ms")

@@ -91,10 +91,10 @@ def _heard(rng: np.random.Generator, fine: int, street: Street, crack_s: float) 
         crack = 0.5 * n_wave(fine)
         wave[: len(crack)] += crack
     ways = [(0.0, 1.0), (rng.uniform(0.001, 0.006), 0.5)]
-    for _ in range(street.echoes):
-        ways.append(
-            (rng.exponential(street.echo_ms / 1000) + 0.01, 10 ** ((street.echo_db - rng.uniform(0, 8)) / 20))
-        )
+    ways += [
+        (rng.exponential(street.echo_ms / 1000) + 0.01, 10 ** ((street.echo_db - rng.uniform(0, 8)) / 20))
+        for _ in range(street.echoes)
+    ]
     for late_s, strength in ways:
         first = lead + int(late_s * fine)
         part = source[: max(0, len(wave) - first)] * strength
