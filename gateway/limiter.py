@@ -1,7 +1,7 @@
 """Keeps a building site or hail from being listened to bang by bang: at most so many a minute, the loudest.
 
 A bang passes while there is room in the last minute; then only if fewer than that many of that minute's bangs
-were as prominent, in steps of 3 dB. So the threshold rises while the noise goes on and falls back after it, and a
+were as prominent, in steps of 3 dB. So the threshold rises while the noise goes on and falls back after it; a
 shot beside a jackhammer still gets through. All in the stream's own time: it knows no clock.
 """
 

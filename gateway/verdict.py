@@ -2,7 +2,7 @@
 
 The first label is what the bundle is for. Its evidence z = log(p / (1 - p)) of every look so far is stacked
 by the logistic regression in the manifest (Platt 1999); the other labels share what is left as the network
-has them. Between `unsure` and `sure` nothing is claimed: such an event helps other boxes; it sets off nothing.
+has them. Between `unsure` and `sure` nothing is claimed: it helps other boxes, and sets off nothing.
 """
 
 import math
