@@ -104,8 +104,8 @@ class Worker:
     async def run(self, stop: asyncio.Event, heartbeat_fd: int | None) -> None:
         """Serve the port until `stop` is set; then hand over what is left, for two seconds at most."""
         for sensor in self._sensors:
-            if sensor.model_off:
-                self._put_health(sensor, HealthCode.MODEL_OFF)
+            if sensor.model_off or sensor.standing_in:
+                self._put_health(sensor, HealthCode.MODEL_OFF, 0 if sensor.model_off else 1)
         async with asyncio.TaskGroup() as linking:
             link = linking.create_task(self._link.run())
             try:
@@ -215,6 +215,10 @@ class Worker:
                 self._misheard.heals(t_ns)
         if sensor.plausible is not None and (count := sensor.plausible.take_count()):
             self._telling.count(HealthCode.IMPLAUSIBLE, sensor.name, count)
+        if sensor.counts:
+            for code, count in sensor.counts.items():
+                self._telling.count(code, sensor.name, count)
+            sensor.counts.clear()
         if sensor.model_off and not was_off:
             self._put_health(sensor, HealthCode.MODEL_OFF)
 
@@ -244,7 +248,8 @@ class Worker:
         if isinstance(record, Reading) and not self._may_say(record, sensor):
             self._telling.count(HealthCode.SUPPRESSED, sensor.name)
             return False
-        taken = self._link.put(LANE_OF[_KIND[type(record)]], record.t_ns, pack_record(record, sensor))
+        lane = record.lane if isinstance(record, Event) else LANE_OF[_KIND[type(record)]]
+        taken = self._link.put(lane, record.t_ns, pack_record(record, sensor))
         if not taken:
             self._telling.due.set()
         if self._deeds is not None:
