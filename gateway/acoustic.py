@@ -19,7 +19,7 @@ from gateway.eventmaker import EventMaker
 from gateway.limiter import Limiter
 from gateway.manifest import Look, Manifest
 from gateway.media import Block
-from gateway.modelload import open_model
+from gateway.modelload import NoModelNow, open_model
 from gateway.modelstore import ModelStore
 from gateway.reading import UNCLASSIFIED, UNSURE, Event, HealthCode
 from gateway.stage import Stage, StageSettings, decibels, seconds
@@ -27,6 +27,7 @@ from gateway.verdict import Judge
 
 _NEED_SLACK_S = 0.010
 _LOOK_AGAIN_NS = 1_000_000_000  # between two looks for a version installed since
+_TRY_AGAIN_NS = 600_000_000_000  # before a version is tried once more that a busy machine could not try
 _log = logging.getLogger("model")
 
 
@@ -130,12 +131,20 @@ class Model(Stage):
         self._store: ModelStore | None = None
         self._token: object = None
         self._look_again_ns = 0
+        self._is_worth_a_retry = False
+        self._try_again_ns: int | None = None
 
     def open(self, state: Path) -> None:
         """Load the model that this box is to run. Raises BundleError if there is none that can."""
         self._store = ModelStore(state)
         self._token = self._store.token(self.settings.bundle)
-        loaded = open_model(self.settings.bundle, state, self.sensor)
+        self._try_again_ns = None
+        try:
+            loaded = open_model(self.settings.bundle, state, self.sensor)
+        except BundleError as error:
+            self._is_worth_a_retry = isinstance(error, NoModelNow)
+            raise
+        self._is_worth_a_retry = loaded.is_worth_a_retry
         nets = {look.name: partial(loaded.run, look.name) for look in loaded.bundle.manifest.looks}
         _check_reports(self.settings, loaded.bundle.manifest)
         labels = _labels(loaded.bundle.manifest)
@@ -166,7 +175,7 @@ class Model(Stage):
         """What is known by now of the bangs in this block and those before it."""
         if item.block.t_ns >= self._look_again_ns and self._listener.is_idle:
             self._look_again_ns = item.block.t_ns + _LOOK_AGAIN_NS
-            self._take_newer()
+            self._take_newer(item.block.t_ns)
         for verdict in self._listener.hear(item):
             yield from self._events.take(verdict)
         if self._listener.off is not None and self.off is None:
@@ -180,10 +189,13 @@ class Model(Stage):
         self._listener.use(judge)
         self._events = EventMaker(self.sensor, judge)
 
-    def _take_newer(self) -> None:
+    def _take_newer(self, now_ns: int) -> None:
         """If another version may have to run since, load it; if none can be, go on as before."""
         store = self._store
-        if store is None or store.token(self.settings.bundle) == self._token:
+        if self._is_worth_a_retry and self._try_again_ns is None:
+            self._try_again_ns = now_ns + _TRY_AGAIN_NS
+        is_due = self._try_again_ns is not None and now_ns >= self._try_again_ns
+        if store is None or (store.token(self.settings.bundle) == self._token and not is_due):
             return
         try:
             self.open(store.state)

@@ -58,7 +58,8 @@ def write_stacks_to(path: Path) -> None:
         os.close(fd)
         faulthandler.enable(high)
         # chain: after the stacks are written, the signal does what it would have done, which is to kill.
-        faulthandler.register(signal.SIGALRM, high, all_threads=True, chain=True)
+        for signum in (signal.SIGALRM, signal.SIGPROF):  # gateway.modelmark sets the other one
+            faulthandler.register(signum, high, all_threads=True, chain=True)
 
 
 class _Watched(selectors.EpollSelector):

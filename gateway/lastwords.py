@@ -174,7 +174,7 @@ def _what(text: str, status: int, *, was_silent: bool) -> str:
         return str(words.get("text", "ended with an error"))
     if was_silent:
         return "gave no sign of life and was killed"
-    if status == -signal.SIGALRM:
+    if status in {-signal.SIGALRM, -signal.SIGPROF}:
         return _STUCK
     if fatal := _FATAL.search(text):
         return f"crashed: {fatal[1]}"

@@ -6,8 +6,9 @@ it does under its mark (`gateway.modelmark`), so a death or a hang has a name.
 """
 
 import logging
-from collections.abc import Mapping
-from contextlib import nullcontext
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ from gateway.log import say
 from gateway.modelbench import chosen_variant
 from gateway.modelmark import ModelName, Under, patience_s, process_mark
 from gateway.modelnote import ModelNote, write_note
+from gateway.tryout import Refused
 
 _LOAD_S: Final = 20.0  # patience with a model that is being loaded, from a slow card
 _log = logging.getLogger("model")
@@ -29,11 +31,14 @@ _Mark = Under | nullcontext[None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
-    """A model at work. `standing_in` says why it is not the version that should run; "" if it is."""
+    """A model at work. `standing_in` says why it is not the version that should run; "" if it is. Whether
+    that may be otherwise in a while, as this machine was too busy to tell, is in `is_worth_a_retry`.
+    """
 
     bundle: Bundle
     variant: str
     standing_in: str
+    is_worth_a_retry: bool
     _runners: Mapping[str, tuple[Runner, _Mark]]
 
     def run(self, look: str, x: Samples) -> Samples:
@@ -43,33 +48,40 @@ class LoadedModel:
             return runner.run(x)
 
 
+class NoModelNow(BundleError):
+    """No version could be loaded, but for a reason that may be gone in a while."""
+
+
 def open_model(name: str, state: Path, sensor: str) -> LoadedModel:
     """Load what `sensor` is to run, and note for `gateway doctor` what that is.
 
-    Raises BundleError, saying of every version why it cannot.
+    Raises BundleError, saying of every version why it cannot; NoModelNow if one may in a while.
     """
     reasons: list[str] = []
+    is_open = False
     try:
         for folder in candidates(name, state):
             try:
-                loaded = _load(folder, state, "; ".join(reasons))
+                loaded = _load(folder, state, "; ".join(reasons), is_worth_a_retry=is_open)
             except BundleError as error:
                 reasons.append(str(error))
+                is_open = is_open or (isinstance(error, Refused) and not error.is_proven)
                 continue
             if reasons:
                 text = f"{sensor}: {model_name(loaded.bundle)} stands in: {loaded.standing_in}"
                 say(_log, logging.WARNING, text, sensor=sensor)
             write_note(state, sensor, ModelNote(name, str(model_name(loaded.bundle)), loaded.standing_in))
             return loaded
-        raise BundleError("; ".join(reasons))
+        raise (NoModelNow if is_open else BundleError)("; ".join(reasons))
     except BundleError as error:
         write_note(state, sensor, ModelNote(name, "", str(error)))
         raise
 
 
-def _load(folder: Path, state: Path, standing_in: str) -> LoadedModel:
+def _load(folder: Path, state: Path, standing_in: str, *, is_worth_a_retry: bool) -> LoadedModel:
     bundle = load_bundle(folder)
-    admitted = admit(bundle, state)
+    with _no_hurry():
+        admitted = admit(bundle, state)
     variant = chosen_variant(bundle, state)
     if variant not in admitted.variants:  # measured once as best, but too slow by now
         variant = admitted.variants[0]
@@ -79,7 +91,17 @@ def _load(folder: Path, state: Path, standing_in: str) -> LoadedModel:
         with _mark(model, _LOAD_S):
             runner = load_runner(bundle, look.name, variant)
         runners[look.name] = (runner, _mark(model, patience_s(budget[look.name])))
-    return LoadedModel(bundle, variant, standing_in, runners)
+    return LoadedModel(bundle, variant, standing_in, is_worth_a_retry, runners)
+
+
+@contextmanager
+def _no_hurry() -> Iterator[None]:
+    """While a child tries a model, this process waits, and is not stuck: no alarm of the loop's watch."""
+    was_s = signal.setitimer(signal.ITIMER_REAL, 0)[0]
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, was_s)
 
 
 def _mark(model: ModelName, patience: float) -> _Mark:

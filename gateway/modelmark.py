@@ -2,9 +2,10 @@
 
 `run/port-N.model` is mapped into memory: a u64 that is 0 while no model runs, else the number of the one
 that does, counted from 1; behind it their names, as JSON lines of fixed size. A worker that dies with the
-number set died under that model, whatever killed it: a fault, a full memory, or the alarm that this module
-sets, since a model that does not come back is not worth the patience that a driver gets (`gateway.guard`).
-Marking one run costs about a microsecond. Main thread only.
+number set died under that model, whatever killed it: a fault, a full memory, the alarm of the loop's watch
+(`gateway.guard`) if it waits, or this module's own if it computes without end. That one, SIGPROF, counts
+what the process computes, not the clock, so that no model is blamed for a busy box. Marking one run costs
+about a microsecond. Main thread only.
 """
 
 import json
@@ -22,7 +23,7 @@ from gateway.errors import BundleError
 _ENTRY: Final = 256  # bytes of one name
 _MODELS_MAX: Final = 32  # models in one process
 _SIZE: Final = 8 + _ENTRY * _MODELS_MAX
-PATIENCE_MIN_S: Final = 2.0  # wall time: a busy box may swap, or read the model's code from a slow card
+PATIENCE_MIN_S: Final = 2.0  # of computing
 PATIENCE_TIMES: Final = 20  # of what the bundle's budget allows one run
 
 
@@ -69,22 +70,21 @@ class ModelMark:
 
 
 class Under:
-    """Marks that its model works, and has SIGALRM come if it works for too long.
+    """Marks that its model works, and has SIGPROF come if it computes for too long.
 
     What the model is blamed for leaves the mark standing: an error that ends the worker. A BundleError
     does not end it.
     """
 
-    __slots__ = ("_number", "_patience_s", "_running", "_was_s")
+    __slots__ = ("_number", "_patience_s", "_running")
 
     def __init__(self, running: memoryview, number: int, patience_s: float) -> None:
         self._running = running
         self._number = number
         self._patience_s = patience_s
-        self._was_s = 0.0
 
     def __enter__(self) -> None:
-        self._was_s = signal.setitimer(signal.ITIMER_REAL, self._patience_s)[0]
+        signal.setitimer(signal.ITIMER_PROF, self._patience_s)
         self._running[0] = self._number
 
     def __exit__(
@@ -92,7 +92,7 @@ class Under:
     ) -> None:
         if kind is None or issubclass(kind, BundleError):
             self._running[0] = 0
-        signal.setitimer(signal.ITIMER_REAL, self._was_s)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 _process_mark: ModelMark | None = None
@@ -140,5 +140,5 @@ def died_under(run: Path, port: int) -> ModelName | None:
 
 
 def patience_s(latency_ms: float) -> float:
-    """How long one run may take by the clock before the worker is ended for it."""
+    """Seconds that one run may compute for before the worker is ended for it."""
     return max(PATIENCE_MIN_S, PATIENCE_TIMES * latency_ms / 1000)

@@ -62,13 +62,14 @@ def test_a_damaged_mark_blames_nobody(tmp_path_factory: pytest.TempPathFactory, 
     died_under(folder, 0)
 
 
-def test_the_loops_own_alarm_is_set_again_afterwards(tmp_path: Path) -> None:
+def test_the_loops_own_alarm_goes_on(tmp_path: Path) -> None:
     mark = ModelMark(tmp_path / "mark")
     try:
         signal.setitimer(signal.ITIMER_REAL, 500.0)
         with mark.under(OLD, 30.0):
-            assert 29 < signal.getitimer(signal.ITIMER_REAL)[0] <= 30
-        assert 499 < signal.getitimer(signal.ITIMER_REAL)[0] <= 500
+            assert 29 < signal.getitimer(signal.ITIMER_PROF)[0] < 30.1
+        assert 490 < signal.getitimer(signal.ITIMER_REAL)[0] <= 500
+        assert signal.getitimer(signal.ITIMER_PROF)[0] == 0
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         mark.close()
@@ -86,12 +87,11 @@ def test_a_mark_costs_less_than_two_microseconds(tmp_path: Path) -> None:
         return (time.perf_counter() - start) / 2_000
 
     best_s = min(batch() for _ in range(20))  # what else the machine does is not meant
-    signal.setitimer(signal.ITIMER_REAL, 0)
     mark.close()
     assert best_s < 2e-6
 
 
-def test_patience_is_twenty_times_the_budget_but_a_busy_box_gets_two_seconds() -> None:
+def test_patience_is_twenty_times_the_budget_and_two_seconds_at_least() -> None:
     assert patience_s(5.0) == 2.0
     assert patience_s(200.0) == 4.0
 
@@ -108,8 +108,8 @@ with process_mark().under(ModelName("gunshot", "1.0.0", "aa"), 0.2):
     while True:
         pass
 """
-    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=20)
-    assert done.returncode == -signal.SIGALRM
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=100)
+    assert done.returncode == -signal.SIGPROF
     assert died_under(tmp_path, 0) == ModelName("gunshot", "1.0.0", "aa")
     assert "<string>" in (tmp_path / "crash").read_text()
 
