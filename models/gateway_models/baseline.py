@@ -1,12 +1,13 @@
 """The baseline that the network must beat: boosted trees on pooled pictures of the same windows."""
 
+import itertools
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from gateway_models.train import Lesson, draw
+from gateway_models.batches import Lesson, draw
 from gateway_models.windows import Bytes
 
 _WINDOWS: Final = 16_000  # drawn with the shares that the network's batches have
@@ -36,7 +37,7 @@ def pooled(pictures: Bytes) -> npt.NDArray[np.float32]:
     count, rows, bands = pictures.shape
     x = pictures.astype(np.float32)
     edges = np.linspace(0, rows, _TIMES + 1).astype(int)
-    means = np.stack([x[:, a:b].mean(axis=1) for a, b in zip(edges, edges[1:], strict=False)], axis=1)
+    means = np.stack([x[:, a:b].mean(axis=1) for a, b in itertools.pairwise(edges)], axis=1)
     means = means.reshape(count, _TIMES, _BANDS, bands // _BANDS).mean(axis=3).reshape(count, -1)
     pairs = x.reshape(count, rows, bands // 2, 2).mean(axis=3)
     return np.concatenate((means, pairs.max(axis=1), pairs.std(axis=1)), axis=1)

@@ -1,7 +1,7 @@
 """From what networks say to what is told: calibrated probabilities, and from which one on a box is sure.
 
-The log-odds of a shot in each look are weighed together by a logistic regression (stacking: Wolpert 1992;
-with one look it is Platt's scaling, 1999), fitted on windows that the network did not learn from.
+The log-odds of a shot in the looks so far are averaged and scaled by a logistic regression (Platt 1999),
+fitted on windows that the network did not learn from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,8 @@ class Stacking:
 
     def apply(self, log_odds: Sequence[Numbers]) -> Numbers:
         """Calibrated log-odds of the looks' raw ones."""
-        total = np.full(len(log_odds[0]), self.offset)
-        for weight, each in zip(self.weights, log_odds, strict=True):
-            total += weight * each
-        return total
-
-    def manifest(self) -> dict[str, object]:
-        """Its entry in a bundle's manifest."""
-        return {"weights": [round(weight, 5) for weight in self.weights], "offset": round(self.offset, 5)}
+        parts = [weight * each for weight, each in zip(self.weights, log_odds, strict=True)]
+        return np.asarray(np.sum(parts, axis=0) + self.offset)
 
 
 Calibration = Mapping[str, Stacking]
@@ -49,22 +43,20 @@ def shot_log_odds(logits: npt.NDArray[np.float32]) -> Numbers:
 
 
 def fit(log_odds: Sequence[Numbers], shot: npt.NDArray[np.bool_], weight: Numbers) -> Stacking:
-    """Weighted logistic regression by Newton's method; the loss is convex. No look gets a negative weight."""
-    columns = np.stack([*log_odds, np.ones(len(shot))], axis=1)
+    """Weighted logistic regression on the mean of the looks, by Newton's method; the loss is convex.
+
+    Every look has an equal say: weights of their own swing from fold to fold, as the windows that they could
+    be fitted on come from a few sessions.
+    """
+    columns = np.stack([np.mean(log_odds, axis=0), np.ones(len(shot))], axis=1)
     weight = weight / weight.sum()
-    found = np.zeros(columns.shape[1])
+    found = np.zeros(2)
     for _ in range(30):
         chance = probability(columns @ found)
         slope = columns.T @ (weight * (chance - shot)) + _RIDGE * found
-        bend = (columns.T * (weight * chance * (1.0 - chance))) @ columns + _RIDGE * np.eye(len(found))
+        bend = (columns.T * (weight * chance * (1.0 - chance))) @ columns + _RIDGE * np.eye(2)
         found -= np.linalg.solve(bend, slope)
-    if len(log_odds) > 1 and (found[:-1] < 0.0).any():
-        keep = int(np.argmax(found[:-1]))
-        alone = fit([log_odds[keep]], shot, weight)
-        weights = [0.0] * len(log_odds)
-        weights[keep] = alone.weights[0]
-        return Stacking(tuple(weights), alone.offset)
-    return Stacking(tuple(float(w) for w in found[:-1]), float(found[-1]))
+    return Stacking((float(found[0]) / len(log_odds),) * len(log_odds), float(found[1]))
 
 
 def probability(log_odds: Numbers) -> Numbers:

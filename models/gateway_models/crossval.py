@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway_models.calibrate import Numbers
 from gateway_models.export import GOLDEN_SOUNDS, golden_sound, nets_of, range_pictures
-from gateway_models.folds import PairScores, Settings, clip_scores, pooled, score_pair, settings_of, tested_in
 from gateway_models.foldjudge import bundle_of, figures_of
+from gateway_models.folds import PairScores, Settings, clip_scores, pooled, score_pair, settings_of, judged_in
 from gateway_models.lessons import CITY, LOOKS, PAIRS, SEEDS, Task, fold_tasks, lesson, pair_tasks
 from gateway_models.onsets import OnsetSet, load_onsets, onsets_of
 from gateway_models.pack import About, Net, pack
@@ -57,7 +57,15 @@ def pack_fold(run: RunFolder, windows: WindowSet, settings: Settings, session: s
     tasks = [task for task in fold_tasks(seed) if task.held_out == (session,)]
     name = f"fold-{session.lower()}-{seed}"
     about = about_of(name, "0.0.0", "1980-01-01", seed, settings, _FOLD_SOURCES, ["not for use"], {})
-    pack_bundle(bundle_of(run.path, session, seed), about, run, tasks, windows, f"# {name}\n", Ed25519PrivateKey.generate())
+    pack_bundle(
+        bundle_of(run.path, session, seed),
+        about,
+        run,
+        tasks,
+        windows,
+        f"# {name}\n",
+        Ed25519PrivateKey.generate(),
+    )
 
 
 def pack_bundle(
@@ -85,7 +93,7 @@ def about_of(
     seed: int,
     settings: Settings,
     sources: Sequence[dict[str, Any]],
-    credits: Sequence[str],
+    thanks: Sequence[str],
     figures: dict[str, Any],
 ) -> About:
     """The manifest's contents."""
@@ -95,7 +103,7 @@ def about_of(
         version=version,
         created=created,
         licence="Apache-2.0",
-        credits=list(credits),
+        credits=list(thanks),
         recipe="./dev models",
         seed=seed,
         sources=list(sources),
@@ -118,6 +126,6 @@ def tree_folds(windows: WindowSet, onsets: OnsetSet, seed: int) -> Scored:
             if task.held_out == (session,):
                 trees = fit_trees(lesson(windows, task), seed)
                 total = total + tree_scores(trees, getattr(onsets, task.look)) / len(LOOKS)
-        parts.append(clip_scores(onsets, total, tested_in(onsets, session)))
+        parts.append(clip_scores(onsets, total, judged_in(onsets, session)))
     print(f"baseline, seed {seed}: {figures_of(pooled(parts))}", file=sys.stderr)
     return pooled(parts)

@@ -85,7 +85,9 @@ def _seed(run: Path, seed: int, parts: Mapping[str, Sequence[Heard]]) -> dict[st
     manifests = {session: load_bundle(bundle_of(run, session, seed)).manifest for session in CITY}
     first = manifests[CITY[0]]
     mine = first.thresholds[first.labels[0]]
-    subject = Subject(first.name, first.version, first.model, mine.sure, mine.unsure or mine.sure, first.labels)
+    subject = Subject(
+        first.name, first.version, first.model, mine.sure, mine.unsure or mine.sure, first.labels
+    )
     shots = [one for one in heard if one.clip.is_gunshot]
     others = [one for one in heard if not one.clip.is_gunshot]
     return {
@@ -113,7 +115,12 @@ def _mean(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     flat = [
         {k: v for k, v in one.items() if not isinstance(v, dict)}
-        | {f"{k}_{rate}": v for k, rates in one.items() if isinstance(rates, dict) for rate, v in rates.items()}
+        | {
+            f"{k}_{rate}": v
+            for k, rates in one.items()
+            if isinstance(rates, dict)
+            for rate, v in rates.items()
+        }
         for one in each
     ]
     each = flat

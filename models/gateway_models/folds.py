@@ -142,7 +142,7 @@ def by_clip(onsets: OnsetSet, log_odds: Numbers) -> Numbers:
     return best
 
 
-def tested_in(onsets: OnsetSet, session: str) -> Mask:
+def judged_in(onsets: OnsetSet, session: str) -> Mask:
     """The clips that a fold is judged on: its session's, and those that may only be tested with."""
     mask: Mask = (onsets.session == session) | (onsets.use == "evaluate")
     return mask
@@ -150,7 +150,8 @@ def tested_in(onsets: OnsetSet, session: str) -> Mask:
 
 def clip_scores(onsets: OnsetSet, log_odds: Numbers, clips: Mask) -> Scored:
     """The score of each of some clips: the probability of its likeliest onset, 0 where there is none."""
-    score = probability(by_clip(onsets, log_odds))
+    best = by_clip(onsets, log_odds)
+    score = np.where(np.isfinite(best), probability(best), 0.0)
     return Scored(score[clips], onsets.shot[clips], onsets.session[clips], onsets.seconds[clips])
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from gateway_models.train import Lesson, Recipe
+from gateway_models.batches import Lesson, Recipe
 from gateway_models.windows import GROUPS, SYNTHETIC, WindowSet
 
 CITY: Final = ("FP1", "FP2", "FP3")

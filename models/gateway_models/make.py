@@ -1,166 +1,153 @@
-"""Makes the bundle shot-v1 from nothing but seeds, and judges it. The same machine makes the same bytes."""
+"""Makes the shipped bundles: `gunshot` from recordings and synthesis, `gunshot-synthetic` from seeds alone.
 
-import hashlib
-import io
+Each step is made once in its run folder; a run that was broken off goes on. The same machine makes the same
+networks from the same recordings.
+"""
+
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from gateway.oldbundle import CARD, GOLDEN, MODEL, SCHEMA_VERSION, load_bundle
-from gateway.oldbundle import load_old_runner as load_runner
-from gateway_models.bundles import shot_v1
-from gateway_models.card import with_recordings, write_card
-from gateway_models.oldevaluate import Judgement, Row, Scorer, judge, judge_recordings
-from gateway_models.examples import AFTER_MS, BEFORE_MS, SHAPE, ExampleSet, example_set
-from gateway_models.network import Array, Layer, forward
-from gateway_models.tflite import write_tflite
+from gateway_models import card
+from gateway_models.build import build
+from gateway_models.bundles import gunshot, gunshot_synthetic
+from gateway_models.calibrate import probability
+from gateway_models.crossval import about_of, crossvalidate, onsets_in, pack_bundle
+from gateway_models.cutting import is_fit
+from gateway_models.foldjudge import FOLDS
+from gateway_models.folds import Held, Settings, calibration_of, hold, score_pair, settings_of
+from gateway_models.lessons import FINAL, PAIRS, SEEDS, STEPS, SYNTHETIC_ONLY, final_tasks, pair_tasks
+from gateway_models.network import weights_in
+from gateway_models.recordings import read_manifest
+from gateway_models.runfolder import RunFolder, train_all
+from gateway_models.thresholds import chances_of, label_thresholds
+from gateway_models.windows import WindowSet
 
-NAME: Final = "shot-v1"
 VERSION: Final = "1.0.0"
-THRESHOLD: Final = 0.8
-TRAIN_SEED, TEST_SEED, CALIBRATE_SEED, WEIGHT_SEED = 1, 2, 3, 7
-TRAIN_CLIPS, TEST_CLIPS, CALIBRATE_CLIPS = 5000, 1500, 800
-RECORDINGS: Final = Path(__file__).parent / "recordings.json"  # what `evaluate` found, and for which model
-_TOLERANCE: Final = 0.02  # the same weights score differently by this much on another runtime, at worst
-_GOLDEN_OF_EACH: Final = 4
-_BATCH: Final = 256
+CREATED: Final = "2026-11-23"
+SEED: Final = SEEDS[0]
+FIGURES: Final = gunshot.with_name("gunshot-folds.json")
+# Where the recordings came from; the licences ask for it.
+CREDITS: Final = {
+    "pittsburgh_live": "ShotSpotter, 'Accuracy of gunshot location' (research.accuracy-of-gunshot-location)",
+    "belize_forest": "Katsis et al., Belize forest gunshots (by RosameliaCarioni/gunshot_detection)",
+    "cdda_cc_sounds": "CDDA-Soundpacks (Fris0uman) and the Freesound authors named in its credits.md",
+}
+_SYNTHESIS: Final = "synthesis (gateway_models)"
 
 
-def make(folder: Path = shot_v1) -> Judgement:
-    """Draw, train, export, judge: some minutes on one core. Needs JAX."""
-    from gateway_models.train import train  # JAX is there in the training environment only
-
-    examples, judged = example_set(TRAIN_SEED, TRAIN_CLIPS), example_set(TEST_SEED, TEST_CLIPS)
-    layers = calibrated(train(examples, WEIGHT_SEED), example_set(CALIBRATE_SEED, CALIBRATE_CLIPS))
-    return write_bundle(folder, layers, len(examples.truth), judged)
+def run_folder(path: Path, data: Path | None) -> tuple[RunFolder, WindowSet]:
+    """The run's folder, with its training set."""
+    run = RunFolder(path)
+    run.begin({"steps": STEPS, "seed": SEED, "recordings": data is not None})
+    return run, build(data, SEED, run.windows)
 
 
-def write_bundle(folder: Path, layers: Sequence[Layer], trained: int, judged: ExampleSet) -> Judgement:
-    """Write the bundle of a network trained on `trained` windows; return how it does on others."""
-    model = write_tflite(layers, SHAPE.frames, SHAPE.bands, f"{NAME} {VERSION}")
-    judgement = judge(numpy_scorer(layers), judged, THRESHOLD)
-    facts: dict[str, object] = {
-        "name": NAME,
-        "version": VERSION,
-        "before_ms": BEFORE_MS,
-        "after_ms": AFTER_MS,
-        "span_ms": BEFORE_MS + AFTER_MS,
-        "threshold": THRESHOLD,
-        "weights": sum(layer.weight.size for layer in layers if layer.weight is not None),
-        "size": len(model),
-        "trained": trained,
-        "tested": len(judged.truth),
-    }
-    card = write_card(facts, judgement, _known_recordings(model))
-    _write(folder, {MODEL: model, GOLDEN: _golden(layers, judged), CARD: card.encode()})
-    return judgement
-
-
-def evaluate(recordings: Path, folder: Path = shot_v1) -> Judgement:
-    """Judge the bundle as it is shipped, on its runtime, on recordings; note the result in its card."""
-    bundle = load_bundle(folder)
-    runner = load_runner(bundle)
-
-    def scorer(pictures: Array) -> Array:
-        return np.array([runner.run(picture[None, :, :, None])[0, 0] for picture in pictures], np.float32)
-
-    judgement = judge_recordings(scorer, recordings, bundle.manifest.threshold)
-    known = {"model": _sha256(bundle.model)} | asdict(judgement)
-    RECORDINGS.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
-    contents = {name: (folder / name).read_bytes() for name in (MODEL, GOLDEN)}
-    card = with_recordings((folder / CARD).read_text(encoding="utf-8"), judgement)
-    _write(folder, contents | {CARD: card.encode()})
-    return judgement
-
-
-def calibrated(layers: Sequence[Layer], examples: ExampleSet) -> list[Layer]:
-    """Scores that mean what they say (Platt 1999): 0.8 is right four times in five, were shots half of all.
-
-    The slope and offset are found on windows that were not trained on, and become part of the last layer.
+def make_folds(path: Path, data: Path, python: Path) -> dict[str, Any]:
+    """Cross-validation, judged by a box's own path in `python`'s environment; the figures, which the card
+    of the shipped bundle shows from then on.
     """
-    score = np.clip(numpy_scorer(layers)(examples.pictures), 1e-6, 1.0 - 1e-6).astype(np.float64)
-    columns = np.stack([np.log(score / (1.0 - score)), np.ones(len(score))], axis=1)
-    shots = examples.truth == 1
-    weight = np.where(shots, 0.5 / shots.sum(), 0.5 / (~shots).sum())
-    fit = np.zeros(2)
-    for _ in range(20):  # Newton's method; the loss is convex
-        chance = 1.0 / (1.0 + np.exp(-np.clip(columns @ fit, -30.0, 30.0)))
-        slope = columns.T @ (weight * (chance - shots))
-        bend = columns.T @ ((weight * chance * (1.0 - chance))[:, None] * columns)
-        fit -= np.linalg.solve(bend + 1e-9 * np.eye(2), slope)
-    *body, last = layers
-    assert last.weight is not None
-    assert last.bias is not None
-    factor, offset = np.float32(fit[0]), np.float32(fit[1])
-    return [*body, Layer(last.op, last.stride, last.weight * factor, last.bias * factor + offset)]
+    run, windows = run_folder(path, data)
+    crossvalidate(run, windows, data)
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    command = [str(python), "-m", "gateway_models.foldjudge", str(path), str(data)]
+    subprocess.run(command, env=environment, check=True)
+    found: dict[str, Any] = json.loads((path / FOLDS).read_text(encoding="utf-8"))
+    FIGURES.write_text(json.dumps(_kept(found), indent=1) + "\n", encoding="utf-8")
+    return found
 
 
-def numpy_scorer(layers: Sequence[Layer]) -> Scorer:
-    """Scores by the numpy forward pass."""
-
-    def scorer(pictures: Array) -> Array:
-        starts = range(0, len(pictures), _BATCH)
-        return np.concatenate(
-            [forward(layers, pictures[at : at + _BATCH, :, :, None])[:, 0] for at in starts]
-        )
-
-    return scorer
-
-
-def _write(folder: Path, contents: dict[str, bytes]) -> None:
-    """The files, then the manifest that vouches for them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        (folder / name).write_bytes(content)
-    files = {
-        name: {"bytes": len(content), "sha256": _sha256(content)}
-        for name, content in sorted(contents.items())
-    }
-    manifest: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "name": NAME,
-        "version": VERSION,
-        "task": "acoustic_event",
-        "labels": ["gunshot"],
-        "threshold": THRESHOLD,
-        "before_ms": BEFORE_MS,
-        "after_ms": AFTER_MS,
-        "input": SHAPE.manifest(),
-        "licence": "Apache-2.0",
-        "files": files,
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-
-
-def _golden(layers: Sequence[Layer], judged: ExampleSet) -> bytes:
-    """The first few shots and the first few others, with their pictures and answers."""
-    chosen = np.concatenate([np.flatnonzero(judged.truth == is_shot)[:_GOLDEN_OF_EACH] for is_shot in (1, 0)])
-    inputs = judged.pictures[chosen][..., None]
-    file = io.BytesIO()
-    np.savez_compressed(
-        file,
-        pcm=judged.pcm[chosen],
-        inputs=inputs,
-        expected=forward(layers, inputs),
-        tolerance=np.float64(_TOLERANCE),
+def make(path: Path, data: Path) -> Path:
+    """The bundle `gunshot`: trained on everything that may be trained on."""
+    run, windows = run_folder(path, data)
+    train_all(run, [*final_tasks(), *pair_tasks()])
+    onsets = onsets_in(run, data)
+    pairs = [score_pair(run, windows, onsets, part) for part in range(len(PAIRS))]
+    settings = settings_of(pairs, onsets)
+    known = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else None
+    sources = [*_recorded(data), _synthesis(windows)]
+    about = about_of(
+        gunshot.name, VERSION, CREATED, SEED, settings, sources, list(CREDITS.values()), _in_manifest(known)
     )
-    return file.getvalue()
+    text = card.write_card(about, _weights(run, FINAL), len(windows), known)
+    pack_bundle(gunshot, about, run, final_tasks(), windows, text)
+    return gunshot
 
 
-def _known_recordings(model: bytes) -> Judgement | None:
-    """What `evaluate` found, if it was this very model."""
-    if not RECORDINGS.exists():
-        return None
-    known = json.loads(RECORDINGS.read_text(encoding="utf-8"))
-    if known["model"] != _sha256(model):
-        return None
-    kinds = tuple(Row(**row) for row in known["kinds"])
-    return Judgement(known["auc"], known["threshold"], kinds, ())
+def make_synthetic(path: Path) -> Path:
+    """The bundle `gunshot-synthetic`: needs no recording, so anybody can make it again."""
+    run, windows = run_folder(path, None)
+    tasks = final_tasks(SYNTHETIC_ONLY)
+    train_all(run, tasks)
+    settings = _synthetic_settings(hold(run, windows, tasks))
+    about = about_of(
+        gunshot_synthetic.name,
+        VERSION,
+        CREATED,
+        SEED,
+        settings,
+        [_synthesis(windows)],
+        ["no recording of anybody is in it"],
+        {},
+    )
+    text = card.write_card(about, _weights(run, SYNTHETIC_ONLY), len(windows), None)
+    pack_bundle(gunshot_synthetic, about, run, tasks, windows, text)
+    return gunshot_synthetic
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _synthetic_settings(held: Held) -> Settings:
+    """Thresholds from synthetic windows, that hardly any other synthetic sound reaches: no rate per hour."""
+    assert held.logits is not None
+    calibration = calibration_of([held])
+    shot = probability(calibration["second"].apply(held.log_odds))
+    sure = float(np.clip(np.quantile(shot[~held.shot], 0.99), 0.5, 0.98))
+    others = label_thresholds(chances_of(shot, held.logits), held.windows.label)
+    mine = {"sure": round(sure, 4), "unsure": round(0.5 * sure, 4), "margin": 0.0}
+    return Settings(calibration, {"gunshot": mine} | dict(others))
+
+
+def _recorded(data: Path) -> list[dict[str, Any]]:
+    clips = [clip for clip in read_manifest(data) if is_fit(clip)]
+    counts = Counter((clip.source, clip.licence) for clip in clips)
+    return [
+        {"name": source, "licence": licence, "clips": count}
+        for (source, licence), count in sorted(counts.items())
+    ]
+
+
+def _synthesis(windows: WindowSet) -> dict[str, Any]:
+    count = len(np.unique(windows.clip[~windows.real]))
+    return {"name": _SYNTHESIS, "licence": "Apache-2.0", "clips": count}
+
+
+def _weights(run: RunFolder, name: str) -> int:
+    return weights_in(run.layers(final_tasks(name)[0]))
+
+
+def _in_manifest(known: dict[str, Any] | None) -> dict[str, Any]:
+    """What a box shows of how good the bundle is."""
+    if known is None:
+        return {}
+    names = ("auc", "recall_at_10", "recall_at_60")
+    return {"folds": {name: round(known["mean"][name], 4) for name in names}}
+
+
+def _kept(found: dict[str, Any]) -> dict[str, Any]:
+    """What is committed of the folds: without the curves and the machine."""
+    seeds = []
+    for seed in found["seeds"]:
+        judgement = {k: v for k, v in seed["judgement"].items() if k not in ("roc", "runs_on", "bundle")}
+        seeds.append({k: v for k, v in seed.items() if k != "judgement"} | {"judgement": judgement})
+    return found | {"seeds": seeds}
+
+
+def say(line: str) -> None:
+    """Progress."""
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)

@@ -79,10 +79,12 @@ def onsets_of(folder: Path, workers: int = 2) -> OnsetSet:
 
 def _onsets(clip: Clip) -> tuple[float, tuple[list[Bytes], list[Bytes], list[float]]]:
     """Duration of a clip; first and second pictures and prominence of each onset in it."""
-    pictures: tuple[list[Bytes], list[Bytes], list[float]] = ([], [], [])
+    firsts: list[Bytes] = []
+    seconds: list[Bytes] = []
+    prominences: list[float] = []
     pcm = read_clip(clip)
     if not len(pcm):
-        return 0.0, pictures
+        return 0.0, (firsts, seconds, prominences)
     longer, begin, end = prepare(pcm, RATE_HZ)
     sound = as_sound(longer)
     front_end = FRONT_END.tables()
@@ -91,6 +93,7 @@ def _onsets(clip: Clip) -> tuple[float, tuple[list[Bytes], list[Bytes], list[flo
         if earliest <= trigger.first < end:
             piece = sound[trigger.first - _BEFORE : trigger.first + _AFTER]
             first, second = looks(piece, RATE_HZ, front_end)
-            for kept, new in zip(pictures, (pack(first), pack(second), trigger.prominence_db), strict=True):
-                kept.append(new)  # type: ignore[arg-type]
-    return len(pcm) / RATE_HZ, pictures
+            firsts.append(pack(first))
+            seconds.append(pack(second))
+            prominences.append(trigger.prominence_db)
+    return len(pcm) / RATE_HZ, (firsts, seconds, prominences)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from gateway_models.batches import Lesson, Recipe, draw
 from gateway_models.network import DS_CNN, Array, Form, Layer, Op, same_padding
 from gateway_models.windows import LABELS
 
@@ -30,32 +31,6 @@ _PIECE: Final = 16  # pictures at a time in the gradient of a depthwise kernel
 Parameters = list[dict[str, Any]]
 # Per layer: mean and variance of what a convolution gives, before scale and shift.
 Statistics = list[tuple[Any, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """What to learn from: `pictures` uint8 [n, rows, bands] (value / 127.5 - 1 is the picture), `truth`
-    index of the label, `share` how often each window is drawn (they sum to 1).
-    """
-
-    pictures: npt.NDArray[np.uint8]
-    truth: npt.NDArray[np.integer[Any]]
-    share: npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """The numbers of a training run."""
-
-    steps: int = 500
-    batch: int = 192
-    rate: float = 5e-3  # learning rate at the top of the cycle
-    decay: float = 0.02
-    average: float = 0.99
-    smooth: float = 0.02
-    mix: float = 0.4  # of the beta distribution that mixes two windows
-    masks: int = 2  # of each kind, over time and over bands
-    dropout: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +77,6 @@ def train(
     average = state["average"]
     plain, _ = draw(lesson, cumulative, _STATISTICS, (seed, recipe.steps))
     return Trained(_fold(DS_CNN, average, _statistics(average, plain)), _hundredths(losses))
-
-
-def draw(
-    lesson: Lesson, cumulative: npt.NDArray[np.float64], count: int, seed: tuple[int, int]
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer[Any]]]:
-    """Windows by their shares, evenly spread over the shares' sum, in random order."""
-    rng = np.random.default_rng(seed)
-    at = rng.permutation((np.arange(count) + rng.random(count)) / count)
-    chosen = np.minimum(np.searchsorted(cumulative, at), len(cumulative) - 1)
-    return lesson.pictures[chosen], lesson.truth[chosen]
 
 
 def one_cycle(part: float) -> float:
@@ -311,7 +276,7 @@ def _save(path: Path, state: dict[str, Any], losses: list[float], recipe: Recipe
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
     named = {f"leaf{number}": leaf for number, leaf in enumerate(leaves)}
     beside = path.with_suffix(".part.npz")
-    np.savez(beside, losses=np.array(losses), tag=np.array(_tag(recipe, seed)), **named)  # type: ignore[arg-type]
+    np.savez(beside, losses=np.array(losses), tag=np.array(_tag(recipe, seed)), **named)
     beside.rename(path)
 
 
