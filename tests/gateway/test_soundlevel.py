@@ -157,6 +157,21 @@ def test_percentiles_of_a_minute() -> None:
     assert minute.bands[16] == pytest.approx(mean_db + share_db, abs=0.3)
 
 
+def test_a_bang_counts_the_same_in_its_band_whenever_it_comes() -> None:
+    """The windows of the bands overlap so that no moment weighs less than another."""
+    bang = 20_000 * np.sin(2 * np.pi * 1000 * np.arange(400) / 8_000) * np.hanning(400)
+    heard = []
+    for at_s in (20.0, 20.17, 20.34, 20.5):
+        sound = np.zeros(480_000)
+        sound[int(at_s * 8_000) :][:400] = bang
+        levels = SoundLevels(8_000, bands=True)
+        levels.push(as_pcm(sound)[:, None])
+        minute = levels.take_minute()
+        assert minute is not None
+        heard.append(minute.bands[16])
+    assert max(heard) - min(heard) < 0.1
+
+
 def test_nothing_heard_is_no_level() -> None:
     levels = SoundLevels(8_000)
     assert levels.take() is None

@@ -50,8 +50,6 @@ def street(seconds: int) -> np.ndarray:
 async def test_a_silent_microphone_is_told_and_heals(state: Path) -> None:
     silence = np.zeros((62 * RATE_HZ, 2))
     plan = plan_of(state, street(10), silence, street(10))
-    path = microphone_path(state / "run", "ear")
-    path.write_text("MIC_HUM of a life before\n")
     core = Core(plan)
     async with working(plan) as worker:
         await until(lambda: worker.counters["frames"] == 2 * 82)
@@ -61,6 +59,17 @@ async def test_a_silent_microphone_is_told_and_heals(state: Path) -> None:
     assert (began["code"], began["count"], over["code"], over["count"]) == ("mic_silent", 1, "mic_silent", 0)
     assert began["for_s"] == pytest.approx(59.5, abs=1.0)
     assert over["for_s"] == pytest.approx(62 + 4.5, abs=1.0)
+    assert list(microphones(plan)) == []
+
+
+@in_loop
+async def test_what_a_worker_before_heard_is_no_news(state: Path) -> None:
+    plan = plan_of(state, street(2))
+    microphone_path(state / "run", "ear").write_text("MIC_HUM channel 1: in a life before\n")
+    core = Core(plan)
+    async with working(plan) as worker:
+        await until(lambda: worker.counters["frames"] == 4)
+    core.close()
     assert list(microphones(plan)) == []
 
 
