@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gateway_models.calibrate import Numbers
 from gateway_models.export import GOLDEN_SOUNDS, golden_sound, nets_of, range_pictures
 from gateway_models.foldjudge import bundle_of, figures_of
-from gateway_models.folds import PairScores, Settings, clip_scores, pooled, score_pair, settings_of, judged_in
+from gateway_models.folds import PairScores, Settings, clip_scores, judged_in, pooled, score_pair, settings_of
 from gateway_models.lessons import CITY, LOOKS, PAIRS, SEEDS, Task, fold_tasks, lesson, pair_tasks
 from gateway_models.onsets import OnsetSet, load_onsets, onsets_of
 from gateway_models.pack import About, Net, pack

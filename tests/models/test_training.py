@@ -9,7 +9,7 @@ import pytest
 from gateway_models import card
 from gateway_models.calibrate import Stacking, fit, probability, shot_log_odds
 from gateway_models.crossval import about_of
-from gateway_models.folds import Held, PairScores, Settings, by_clip, clip_scores, settings_of, judged_in
+from gateway_models.folds import Held, PairScores, Settings, by_clip, clip_scores, judged_in, settings_of
 from gateway_models.lessons import (
     CITY,
     PAIRS,
