@@ -13,9 +13,19 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway_models.calibrate import Numbers
+from gateway_models.ends import with_equal_ends
 from gateway_models.export import GOLDEN_SOUNDS, golden_sound, nets_of, range_pictures
 from gateway_models.foldjudge import bundle_of, figures_of
-from gateway_models.folds import PairScores, Settings, clip_scores, judged_in, pooled, score_pair, settings_of
+from gateway_models.folds import (
+    PairScores,
+    Settings,
+    clip_scores,
+    judged_in,
+    pooled,
+    raw_log_odds,
+    score_pair,
+    settings_of,
+)
 from gateway_models.lessons import CITY, LOOKS, PAIRS, SEEDS, Task, fold_tasks, lesson, pair_tasks
 from gateway_models.onsets import OnsetSet, load_onsets, onsets_of
 from gateway_models.pack import About, Net, pack
@@ -24,6 +34,7 @@ from gateway_models.scores import Scored
 from gateway_models.windows import WindowSet
 
 TREES: Final = "trees.json"
+ENDS: Final = "ends.json"
 TOLERANCE: Final = {"f32": 0.02, "int8": 0.6}  # logits: another runtime; one rounds otherwise
 LATENCY_MS: Final = {"first": 20.0, "second": 40.0}
 _FOLD_SOURCES: Final = ({"name": "one fold of a cross-validation", "licence": "not for use", "clips": 0},)
@@ -41,7 +52,26 @@ def crossvalidate(run: RunFolder, windows: WindowSet, data: Path, workers: int =
     if not (run.path / TREES).exists():
         trees = [figures_of(tree_folds(windows, onsets, seed)) for seed in SEEDS]
         (run.path / TREES).write_text(json.dumps(trees) + "\n", encoding="utf-8")
+    if not (run.path / ENDS).exists():
+        equal = with_equal_ends(data, onsets, workers)
+        ends = {name: oracle_folds(run, pairs, each) for name, each in (("as_is", onsets), ("equal", equal))}
+        (run.path / ENDS).write_text(json.dumps(ends) + "\n", encoding="utf-8")
     return pairs
+
+
+def oracle_folds(run: RunFolder, pairs: Sequence[PairScores], onsets: OnsetSet) -> list[dict[str, Any]]:
+    """The figures of each seed, by the networks themselves instead of a box's runtime."""
+    known = onsets_in(run, Path())
+    settings = {session: settings_of(pairs, known, session) for session in CITY}
+    found = []
+    for seed in SEEDS:
+        parts = []
+        for session in CITY:
+            odds = raw_log_odds(run, [t for t in fold_tasks(seed) if t.held_out == (session,)], onsets)
+            calibrated = settings[session].calibration["second"].apply(odds)
+            parts.append(clip_scores(onsets, calibrated, judged_in(onsets, session)))
+        found.append(figures_of(pooled(parts)))
+    return found
 
 
 def onsets_in(run: RunFolder, data: Path, workers: int = 2) -> OnsetSet:

@@ -70,8 +70,10 @@ def judge_folds(run: Path, clips: Sequence[Clip], workers: int = 2) -> dict[str,
         parts = {session: heard_by(run, clips, session, seed, workers) for session in CITY}
         seeds.append(_seed(run, seed, parts))
     trees = json.loads((run / "trees.json").read_text(encoding="utf-8"))
+    ends = json.loads((run / "ends.json").read_text(encoding="utf-8"))
     return {
         "mean": _mean([seed["figures"] for seed in seeds]),
+        "ends": {name: _mean(each) for name, each in ends.items()},
         "first_look": _mean([seed["judgement"]["first_look"] for seed in seeds]),
         "baseline": _mean(trees),
         "baseline_seeds": trees,

@@ -18,8 +18,8 @@ from gateway_models.recordings import EDGE_S, RATE_HZ, Clip, prepare, read_clip,
 from gateway_models.triggers import triggers
 from gateway_models.windows import BEFORE_MS, FRONT_END, SECOND_AFTER_MS, Bytes, Texts, looks, pack
 
-_BEFORE: Final = BEFORE_MS * RATE_HZ // 1000
-_AFTER: Final = (SECOND_AFTER_MS + 20) * RATE_HZ // 1000
+BEFORE: Final = BEFORE_MS * RATE_HZ // 1000
+AFTER: Final = (SECOND_AFTER_MS + 20) * RATE_HZ // 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +91,7 @@ def _onsets(clip: Clip) -> tuple[float, tuple[list[Bytes], list[Bytes], list[flo
     earliest = begin + (round(EDGE_S * RATE_HZ) if clip.excerpt else 0)
     for trigger in triggers(sound, RATE_HZ):
         if earliest <= trigger.first < end:
-            piece = sound[trigger.first - _BEFORE : trigger.first + _AFTER]
+            piece = sound[trigger.first - BEFORE : trigger.first + AFTER]
             first, second = looks(piece, RATE_HZ, front_end)
             firsts.append(pack(first))
             seconds.append(pack(second))
