@@ -24,7 +24,7 @@ from .rig import BOX, Pole, Process, until
 from .test_box_storm import processes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "gateway" / "aids"))
-from bundles import small_bundle  # noqa: E402
+from bundles import small_bundle
 
 Pcm = npt.NDArray[np.int16]
 
