@@ -118,7 +118,8 @@ class StageList:
         givers = []
         for other in self._plugins:
             try:
-                if self._stage(other)[1].gives == stage.takes:
+                giver = self._stage(other)[1]
+                if giver.gives == stage.takes != giver.takes:  # one that only passes it on is no help
                     givers.append(other)
             except ConfigError:
                 continue  # a broken stage is reported where it is used

@@ -23,7 +23,7 @@ port = "serial:usb-1a86:7524"
 [sensor.mic-north]
 driver = "microphone"
 port = "alsa:usb-1234:5678"
-stages = [{ onset = "12 dB" }, { window = "250 ms / 500 ms" }, { model = "shot-v1", score_min = 0.8 }]
+stages = [{ onset = "9 dB" }, { model = "gunshot", score_min = 0.8 }]
 """
 FIRST_LINE = SITE.count("\n") + 1
 
