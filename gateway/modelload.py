@@ -22,6 +22,7 @@ from gateway.log import say
 from gateway.modelbench import chosen_variant
 from gateway.modelmark import ModelName, Under, patience_s, process_mark
 from gateway.modelnote import ModelNote, write_note
+from gateway.modelstore import ModelStore
 from gateway.tryout import Refused
 
 _LOAD_S: Final = 20.0  # patience with a model that is being loaded, from a slow card
@@ -57,7 +58,7 @@ def open_model(name: str, state: Path, sensor: str) -> LoadedModel:
 
     Raises BundleError, saying of every version why it cannot; NoModelNow if one may in a while.
     """
-    reasons: list[str] = []
+    reasons = _put_away(name, ModelStore(state))
     is_open = False
     try:
         for folder in candidates(name, state):
@@ -76,6 +77,16 @@ def open_model(name: str, state: Path, sensor: str) -> LoadedModel:
     except BundleError as error:
         write_note(state, sensor, ModelNote(name, "", str(error)))
         raise
+
+
+def _put_away(name: str, store: ModelStore) -> list[str]:
+    """Of the versions that should run before any other: why they do not, as far as they are in quarantine."""
+    reasons = []
+    for folder in store.installed(name):
+        if (mark := store.quarantined_at(folder)) is None:
+            break
+        reasons.append(f"{mark.name} {mark.version} is in quarantine since {mark.at}: {mark.reason}")
+    return reasons
 
 
 def _load(folder: Path, state: Path, standing_in: str, *, is_worth_a_retry: bool) -> LoadedModel:

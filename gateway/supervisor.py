@@ -128,7 +128,9 @@ class Keeper:
             model = died_under(self._run_folder, self.port.number)
             what = self._obituary.write(status, was_silent=was_silent, model=str(model or ""))
             self._condition.breaks(what)
-            if model is not None and self._model_deaths.died(model, what, loop.time()):
+            if model is not None and self._model_deaths.died(
+                model, what.removesuffix(f"; model {model}"), loop.time()
+            ):
                 self._deaths.forgive()  # another model runs from here on, or none
             facts = {
                 "port": self.port.number,
