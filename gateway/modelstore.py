@@ -101,41 +101,49 @@ class ModelStore:
 
     def token(self, name: str) -> tuple[object, ...]:
         """Changes whenever another version may have to run; two reads of the file system."""
-        link: str | None = None
+        active: tuple[int, int] | None = None
         marked: int | None = None
         with contextlib.suppress(OSError):
-            link = str((self.root / name / ACTIVE).readlink())
+            folder = (self.root / name / ACTIVE).stat()  # through the link
+            active = folder.st_ino, folder.st_ctime_ns
         with contextlib.suppress(OSError):
             marked = (self.root / _QUARANTINE).stat().st_mtime_ns
-        return link, marked
+        return active, marked
 
     def put(self, name: str, version: str, files: Mapping[str, bytes]) -> Path:
-        """Store a version that was checked; its folder. The same one may be put again.
+        """Store a version that was checked; its folder. The same one may be put again, which mends it.
 
         Raises BundleError if the version is there with other content: a version never changes. Raises
         ConfigError if the disk refuses.
         """
         folder = self.folder(name, version)
         with self._changing(name):
-            if folder.is_dir():
-                if any(_content(folder / each) != files[each] for each in files):
+            is_there = folder.is_dir()
+            if is_there:
+                if _content(folder / _MANIFEST) != files[_MANIFEST]:
                     raise BundleError(
                         f"{name} {version} is installed with other content, and a version never changes; "
                         "give the new one a version of its own"
                     )
-                return folder
+                if all(_content(folder / each) == files[each] for each in files):
+                    return folder
             beside = self.root / name / f"{_BESIDE}{version}"
             beside.mkdir()
             for each, content in sorted(files.items()):
                 _write(beside / each, content, 0o444)
             beside.chmod(0o555)
             _sync(beside)
+            if is_there:  # with the same manifest, but the disk damaged another file since
+                folder.rename(self.root / name / f"{_BESIDE}damaged")
             beside.rename(folder)
             _sync(folder.parent)
+            if is_there:
+                _remove(self.root / name / f"{_BESIDE}damaged")
         return folder
 
     def activate(self, name: str, version: str) -> None:
-        """Make a stored version the active one; the one that was active is the previous one then.
+        """Make a stored version the active one; the one that was active is the previous one then, if it is
+        not in quarantine: then the one before it stays, as there must be one to fall back to.
 
         Raises BundleError if there is no such version, ConfigError if the disk refuses.
         """
@@ -146,7 +154,7 @@ class ModelStore:
             now = self.version_at(name, ACTIVE)
             if now == version:
                 return
-            if now is not None:
+            if now is not None and self.quarantined_at(self.folder(name, now)) is None:
                 self._lead(name, PREVIOUS, now)
             self._lead(name, ACTIVE, version)
             self._forget_oldest(name)

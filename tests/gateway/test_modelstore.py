@@ -52,13 +52,35 @@ def test_a_version_never_changes(tmp_path: Path) -> None:
     assert all(path.stat().st_mode & 0o222 == 0 for path in folder.iterdir())
     assert store.put("small", "1.0.0", files("1.0.0")) == folder
     with pytest.raises(BundleError, match=r"small 1\.0\.0 is installed with other content"):
-        store.put("small", "1.0.0", files("1.0.0") | {"card.md": b"another"})
+        store.put("small", "1.0.0", files("1.0.0") | {"manifest.json": b"another"})
     with pytest.raises(
         BundleError, match=r"there is no version 2\.0\.0 of small on this box; there are: 1\.0\.0"
     ):
         store.activate("small", "2.0.0")
     with pytest.raises(BundleError, match="there is no previous version of small"):
         store.rollback("small")
+
+
+def test_a_version_that_the_disk_damaged_is_put_again(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    put(store, "1.0.0")
+    before = store.token("small")
+    card = store.folder("small", "1.0.0") / "card.md"
+    card.chmod(0o644)
+    card.write_bytes(b"# a c")
+    put(store, "1.0.0")
+    assert card.read_bytes() == FILES["card.md"]
+    assert store.token("small") != before  # workers that could not load it look again
+    assert [path.name for path in card.parent.parent.glob(".new-*")] == []
+
+
+def test_what_is_in_quarantine_is_no_version_to_fall_back_to(tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    put(store, "1.0.0")
+    put(store, "1.1.0")
+    store.quarantine(mark_for(store.folder("small", "1.1.0"), "it bit"))
+    put(store, "1.2.0")
+    assert roles(store) == ("1.2.0", "1.0.0")
 
 
 def test_the_disk_does_not_fill_with_versions(tmp_path: Path) -> None:
