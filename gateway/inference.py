@@ -93,6 +93,11 @@ def runtime_installed() -> str | None:
     return None
 
 
+def check_runtime() -> None:
+    """Raises BundleError if no network could run here, whatever is in it."""
+    _interpreter_class()
+
+
 class Net:
     """Any loaded .tflite file: arrays in, arrays out, in the types that `inputs` and `outputs` tell.
 

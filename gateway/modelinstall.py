@@ -29,6 +29,12 @@ from gateway.modelstore import ModelStore
 
 FILES_MAX: Final = 32
 BUNDLE_MAX: Final = 96 << 20  # bytes of all files
+# Headers of an archive with long names and further facts, which are read into memory whole.
+_LONG: Final = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
+_LONG_MAX: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +68,7 @@ def install(source: Path, state: Path, *, trust_key: str = "", again: bool = Fal
                 f"{manifest.name} {manifest.version} is in quarantine on this box since {mark.at}: "
                 f"{mark.reason}. Install a better version, or this one with --again"
             )
+        admit(bundle)  # afresh, whatever an earlier trial said, and before a worker may take it up
         store.release(manifest.hash)
     admitted = admit(bundle, state)
     before = store.version_at(manifest.name, "active") or ""
@@ -97,6 +104,16 @@ def _from_folder(source: Path) -> dict[str, bytes]:
     return files
 
 
+class _Member(tarfile.TarInfo):
+    """One that tells what it is by its own header; tarfile would read any size of header that goes before."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _LONG and self.size > _LONG_MAX:
+            raise tarfile.HeaderError(f"a header of {self.size} bytes")
+        member: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
+        return member
+
+
 def _from_archive(source: Path) -> dict[str, bytes]:
     """Read as a stream, member after member, so that nothing is unpacked that is not wanted."""
     if not source.exists():
@@ -104,8 +121,10 @@ def _from_archive(source: Path) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     room = BUNDLE_MAX
     try:
-        with tarfile.open(source, "r|*") as archive:
-            for member in archive:
+        with tarfile.open(source, "r|*", tarinfo=_Member) as archive:
+            for count, member in enumerate(archive):
+                if count > 2 * FILES_MAX:  # folders, too: each is kept in memory
+                    raise BundleError(f"{source} has more than {2 * FILES_MAX} parts; this is no bundle")
                 if member.isdir():
                     continue
                 name = Path(member.name).name

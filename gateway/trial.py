@@ -30,7 +30,7 @@ def main() -> int:
     network = give_up_rights()
     import numpy as np  # threads of its own may begin here, which unshare(2) forbids
 
-    from gateway.inference import Net
+    from gateway.inference import Net, check_runtime
     from gateway.modellint import lint
 
     wanted = json.loads(sys.stdin.buffer.readline())
@@ -39,6 +39,11 @@ def main() -> int:
         arrays = {name: file[name] for name in file.files}
     limit(max((net["memory_mib"] for net in wanted["nets"]), default=0) + SLACK_MIB, wanted["cpu_s"])
     _say(network=network)
+    try:
+        check_runtime()
+    except BundleError as error:  # before any net has begun: none is to blame
+        _say(refused=f"{error}")
+        return 0
     for net, model in zip(wanted["nets"], models, strict=True):
         _say(begin=net["name"])
         try:

@@ -124,6 +124,8 @@ def try_nets(
     steps = _steps(said)
     net = next((step["begin"] for step in reversed(steps) if "begin" in step), "")
     if refusal := next((step["refused"] for step in steps if "refused" in step), None):
+        if not net:
+            raise BundleError(f"models cannot be tried here: {refusal!s:.300}")
         raise Refused(f"{refusal!s:.300}", net)
     if is_late:
         text = f"did not come to an end within {timeout_s:.0f} s, and was stopped"

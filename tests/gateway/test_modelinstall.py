@@ -16,6 +16,7 @@ from gateway.bundlesign import trust, trusted
 from gateway.cli import main
 from gateway.config import read_site
 from gateway.errors import BundleError, ConfigError
+from gateway.inference import LITERT, TFLITE, runtime_installed
 from gateway.modelinstall import FILES_MAX, files_of, install, rollback
 from gateway.modelstore import ACTIVE, ModelStore, mark_for
 
@@ -68,11 +69,18 @@ def test_members_that_no_bundle_has_are_refused(tmp_path: Path) -> None:
     huge.size = 2 << 30
     twice = [tarfile.TarInfo("a/card.md"), tarfile.TarInfo("b/card.md")]
     many = [tarfile.TarInfo(f"file-{n}") for n in range(FILES_MAX + 1)]
+    folders = [tarfile.TarInfo(f"folder-{n}") for n in range(2 * FILES_MAX + 2)]
+    for folder in folders:
+        folder.type = tarfile.DIRTYPE
+    long = tarfile.TarInfo("long")
+    long.type, long.size = tarfile.GNUTYPE_LONGNAME, 2 << 30
     for members, words in (
         ([link], "is no file of a bundle"),
         ([huge], "has 2147483648 bytes; no bundle is that large"),
         (twice, "is no file of a bundle"),
         (many, "is no file of a bundle"),
+        (folders, "has more than 64 parts"),
+        ([long], "a header of 2147483648 bytes"),
     ):
         path = tmp_path / "odd.tar.gz"
         with gzip.open(path, "wb") as file:  # the huge one's content is not there: nobody may want it
@@ -89,6 +97,31 @@ def test_a_name_in_an_archive_cannot_lead_out(tmp_path: Path) -> None:
         odd.size = 4
         archive.addfile(odd, io.BytesIO(b"evil"))
     assert set(files_of(path)) - {each.name for each in folder.iterdir()} == {"evil.txt"}  # no path is left
+
+
+@pytest.mark.slow
+def test_again_asks_for_a_trial_and_leaves_the_mark_if_that_is_not_passed(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = small_bundle(tmp_path / "1")
+    install(bundle.folder, state)  # its trial was passed, and that is kept
+    store = ModelStore(state)
+    store.quarantine(mark_for(bundle.folder, "two workers died under it"))
+    monkeypatch.setenv("GATEWAY_TFLITE", "thunder")  # no runtime of that name
+    with pytest.raises(BundleError, match="models cannot be tried here: GATEWAY_TFLITE is 'thunder'"):
+        install(bundle.folder, state, again=True)
+    assert store.quarantined(bundle.manifest.hash) is not None
+
+
+@pytest.mark.slow
+def test_no_model_is_blamed_for_a_box_without_a_runtime(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = TFLITE if runtime_installed() == LITERT else LITERT
+    monkeypatch.setenv("GATEWAY_TFLITE", other)
+    with pytest.raises(BundleError, match=f"asks for {other}, which is not installed"):
+        install(small_bundle(tmp_path / "1").folder, state)
+    assert ModelStore(state).marks() == []
 
 
 @pytest.mark.slow
