@@ -152,6 +152,14 @@ def test_the_child_has_no_network_no_files_no_new_rights_and_no_environment(
     assert not (tmp_path / "file").exists() or not (tmp_path / "file").read_bytes()
 
 
+def test_a_child_that_reports_well_and_then_dies_did_not_pass(bundle: Bundle, bad: BadRuntime) -> None:
+    bad.order(bundle, "late")
+    with pytest.raises(
+        Refused, match=r"brought down its process with SIGABRT \(Fatal Python error: Aborted\)"
+    ):
+        try_nets([trial_of(bundle)], runs=1)
+
+
 def test_a_net_is_what_it_declares_to_be(bundle: Bundle) -> None:
     for changes, why in (
         (

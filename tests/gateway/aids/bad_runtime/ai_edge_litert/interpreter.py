@@ -4,6 +4,7 @@ Orders are files in the folder `orders` beside this package, named by the SHA-25
 {"do": what, "at": the invoke from which on, "in": "trial" or "worker", or neither for both}.
 """
 
+import atexit
 import ctypes
 import hashlib
 import json
@@ -91,6 +92,11 @@ class Interpreter:
 
     def _quit(self) -> None:
         os._exit(0)
+
+    def _late(self) -> None:
+        """All goes well until the process ends."""
+        if self._invokes == 1:
+            atexit.register(os.abort)
 
     def _lie(self) -> None:
         """Code that took over the process: says that all is well, and goes."""
