@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.acousticpath import Listener, Marked, Trigger
-from gateway.bundle import find_bundle, read_manifest
+from gateway.bundle import planned_manifest
 from gateway.errors import BundleError
 from gateway.eventmaker import EventMaker
 from gateway.limiter import Limiter
@@ -162,12 +162,12 @@ class Model(Stage):
     @classmethod
     def labels(cls, settings: ModelSettings, state: Path) -> tuple[str, ...]:
         """What its events may be called. Raises BundleError."""
-        return _labels(read_manifest(find_bundle(settings.bundle, state)))
+        return _labels(planned_manifest(settings.bundle, state))
 
     @classmethod
     def misfit(cls, settings: ModelSettings, before: Mapping[str, Any], state: Path) -> str:
         """A window other than the model's first look cannot be had any more. Raises BundleError."""
-        manifest, window = read_manifest(find_bundle(settings.bundle, state)), before.get("window")
+        manifest, window = planned_manifest(settings.bundle, state), before.get("window")
         _check_reports(settings, manifest)
         return _other_window(manifest.looks[0], window) if isinstance(window, WindowSettings) else ""
 

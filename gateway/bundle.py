@@ -146,14 +146,7 @@ def candidates(name: str, state: Path | None = None) -> list[Path]:
 
     Raises BundleError if there is none, or none outside quarantine.
     """
-    store = None if state is None else ModelStore(state)
-    if name.startswith("/"):
-        found = [Path(name)]
-    else:
-        found = [] if store is None else store.installed(name)
-        found += [shipped(name)] if name in _shipped() else []
-    if not found:
-        raise BundleError(_unknown(name, store))
+    store, found = _folders(name, state)
     if store is None:
         return found
     marks = [store.quarantined_at(folder) for folder in found]
@@ -162,6 +155,22 @@ def candidates(name: str, state: Path | None = None) -> list[Path]:
         why = marks[0].reason if marks[0] is not None else ""
         raise BundleError(f"{name} is in quarantine, all of it ({why}); install a better version")
     return well
+
+
+def planned_manifest(name: str, state: Path) -> Manifest:
+    """The manifest that a plan is made with: of the best folder with a readable one, in quarantine or not.
+
+    All versions of a name have the same labels; and a box whose every model was put away must start, too,
+    with microphones that tell bangs as unclassified. Raises BundleError if there is none.
+    """
+    first: BundleError | None = None
+    for folder in _folders(name, state)[1]:
+        try:
+            return read_manifest(folder)
+        except BundleError as error:
+            first = first or error
+    assert first is not None  # there is a folder at least
+    raise first
 
 
 def shipped(name: str) -> Path:
@@ -241,6 +250,18 @@ def read_file(path: Path, most: int) -> bytes:
 
 def _shipped() -> Mapping[str, Any]:
     return {point.name: point for point in entry_points(group="gateway.bundles")}
+
+
+def _folders(name: str, state: Path | None) -> tuple[ModelStore | None, list[Path]]:
+    """The box's store, if there is a box, and every folder of a name: active, previous, shipped."""
+    store = None if state is None else ModelStore(state)
+    if name.startswith("/"):
+        return store, [Path(name)]
+    found = [] if store is None else store.installed(name)
+    found += [shipped(name)] if name in _shipped() else []
+    if not found:
+        raise BundleError(_unknown(name, store))
+    return store, found
 
 
 def _unknown(name: str, store: ModelStore | None) -> str:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import bundle as bundle_module
+from gateway.acoustic import Model, ModelSettings
 from gateway.bundle import Bundle, candidates, find_bundle, load_bundle, packed, read_manifest, unpacked
 from gateway.bundlesign import fingerprint, own_key, sign, signer, signer_of, trust, trusted
 from gateway.errors import BundleError, ConfigError
@@ -253,6 +254,28 @@ def test_names_paths_and_the_store_lead_to_folders(small: Bundle, tmp_path: Path
     store.quarantine(mark_for(folders[1], "it bit, too"))
     with pytest.raises(BundleError, match=r"small is in quarantine, all of it \(it bit\); install a better"):
         find_bundle("small", tmp_path)
+
+
+def test_a_site_file_compiles_while_its_model_is_in_quarantine_or_damaged(
+    small: Bundle, tmp_path: Path
+) -> None:
+    store = ModelStore(tmp_path)
+    for version in ("1.0.0", "1.1.0"):
+        bundle = small_bundle(tmp_path / version, version=version)
+        store.put("small", version, bundle.files)
+        store.activate("small", version)
+    for version in ("1.0.0", "1.1.0"):
+        store.quarantine(mark_for(store.folder("small", version), "it bit"))
+    settings = ModelSettings("small")
+    labels = Model.labels(settings, tmp_path)
+    assert labels[: len(small.manifest.labels)] == small.manifest.labels
+    active = store.folder("small", "1.1.0") / "manifest.json"
+    active.chmod(0o644)
+    active.write_bytes(b"{")
+    assert Model.labels(settings, tmp_path) == labels
+    assert Model.misfit(settings, {}, tmp_path) == ""
+    with pytest.raises(BundleError, match="no model bundle is called 'thunder'"):
+        Model.labels(ModelSettings("thunder"), tmp_path)
 
 
 def test_what_a_maker_changes_without_signing_again_is_found(small: Bundle) -> None:
