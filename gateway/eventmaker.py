@@ -37,6 +37,7 @@ class _Told:
     rounds: int = 0
     last_ns: int = 0
     loudest: float = -200.0
+    claimed: set[str] = field(default_factory=set)  # labels that were fresh once
 
     @property
     def is_over(self) -> bool:
@@ -127,7 +128,9 @@ class EventMaker:
         told.revision += 1
         urgent = is_new and (was_alarm or (stands and opinion.label not in _NOT_URGENT))
         told.label, told.score, told.rounds = opinion.label, opinion.score, rounds
-        yield self._event(told, opinion, best, fresh=is_new and stands, urgent=urgent)
+        fresh = stands and opinion.label not in told.claimed
+        told.claimed |= {opinion.label} if fresh else set()
+        yield self._event(told, opinion, best, fresh=fresh, urgent=urgent)
 
     def _rank(self, verdict: Verdict) -> tuple[int, float]:
         """A shot goes before another kind that is sure, that before a perhaps, and that before nothing."""

@@ -134,9 +134,9 @@ class Judge:
     def _name(self, p: tuple[float, ...]) -> Opinion:
         labels = self.manifest.labels
         mine = self.thresholds[labels[0]]
-        if p[0] >= mine.sure:
+        if labels[0] in self.reports and p[0] >= mine.sure:
             return Opinion(labels[0], p[0], mine.sure, p)
-        if mine.unsure is not None and p[0] >= mine.unsure:
+        if labels[0] in self.reports and mine.unsure is not None and p[0] >= mine.unsure:
             return Opinion(UNSURE, p[0], mine.unsure, p)
         best = max(range(1, len(labels)), key=lambda at: p[at], default=0)
         if best and labels[best] in self.reports and p[best] >= self.thresholds[labels[best]].sure:

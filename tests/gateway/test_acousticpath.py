@@ -159,6 +159,13 @@ def test_score_min_moves_sure_and_reports_choose(bundle: Bundle) -> None:
     assert bundle.manifest.thresholds["gunshot"].sure == 0.8
 
 
+def test_a_site_that_wants_only_glass_is_told_of_no_shots(bundle: Bundle) -> None:
+    nets = {look.name: lambda x: np.zeros((1, 5), np.float32) for look in bundle.manifest.looks}
+    judge = Judge.of(bundle, nets, ["glass"])
+    for logits, label in (([9.0, 0, 0, 0, 0], ""), ([1.5, 0, 0, 0, 0], ""), ([0, 0, 6.0, 0, 0], "glass")):
+        assert judge.opinion([np.array(logits, np.float32)]).label == label
+
+
 def test_without_a_judge_a_bang_is_unclassified() -> None:
     pcm = gunfire(RATE, 4.5, [1.0])
     verdicts = [v for v, _ in heard(AcousticPath(None), blocks(pcm, RATE, 320))]

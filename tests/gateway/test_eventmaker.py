@@ -93,6 +93,23 @@ def test_a_perhaps_that_becomes_sure_is_an_alert_then(judge: Judge) -> None:
     assert by_the_next[1].t_ns == 10**9
 
 
+def test_a_label_that_comes_back_sets_nothing_off_again(judge: Judge) -> None:
+    """Sure, then perhaps, then sure again by the next round: one event, and one deed of a rule."""
+    events = told(
+        judge,
+        verdict(1, 1.0, FIRST, "gunshot", 0.85),
+        verdict(2, 2.4, FIRST, "unsure", 0.5),
+        verdict(1, 1.0, FINAL, "", 0.1),
+        verdict(3, 3.4, FIRST, "gunshot", 0.9),
+    )
+    assert shape(events) == [
+        ("gunshot", 0, True, Lane.ALERT),
+        ("unsure", 1, True, Lane.ALERT),
+        ("gunshot", 2, False, Lane.ALERT),
+    ]
+    assert len({event.event_id for event in events}) == 1
+
+
 def test_a_shot_that_only_the_second_look_knows_is_said_then(judge: Judge) -> None:
     events = told(judge, verdict(1, 1.0, FIRST, "", 0.2), verdict(1, 1.0, FINAL, "gunshot", 0.9))
     assert shape(events) == [("gunshot", 0, True, Lane.ALERT)]
