@@ -20,8 +20,8 @@ from gateway_models.scores import Scored
 from gateway_models.thresholds import Alarms, chances_of, label_thresholds, shot_threshold
 from gateway_models.windows import GUNSHOT, WindowSet
 
-_SHOTS_SHARE: Final = 1 / 3  # of what a box hears go bang, as far as calibration goes
-_CITY_WEIGHT: Final = 2.0
+# Of all bangs, as far as calibration goes: a clip without shots has several, and the likeliest counts.
+_SHOTS_SHARE: Final = 0.1
 
 Answers = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -60,7 +60,9 @@ class PairScores:
     onsets: tuple[Numbers, ...]
 
     def but(self, session: str) -> "PairScores":
-        """Without the windows of a session, nor any that has its noise in it."""
+        """Without the windows of a session, nor any that has its noise in it; all of them without a name."""
+        if not session:
+            return self
         return replace(self, held=self.held.take(self.held.windows.clear_of((session,))))
 
 
@@ -117,10 +119,7 @@ def calibration_of(parts: Sequence[Held]) -> Calibration:
     kept = [part.take(part.windows.real) for part in parts] if real else list(parts)
     odds = [np.concatenate([part.log_odds[look] for part in kept]) for look in range(len(LOOKS))]
     shot = np.concatenate([part.shot for part in kept])
-    city = np.concatenate([np.isin(part.windows.session, CITY) for part in kept])
-    weight = np.where(city, _CITY_WEIGHT, 1.0)
-    shots, others = weight[shot].sum(), weight[~shot].sum()
-    weight = np.where(shot, weight * _SHOTS_SHARE / shots, weight * (1 - _SHOTS_SHARE) / others)
+    weight = np.where(shot, _SHOTS_SHARE / shot.sum(), (1 - _SHOTS_SHARE) / (~shot).sum())
     return {"first": fit(odds[:1], shot, weight), "second": fit(odds, shot, weight)}
 
 

@@ -180,6 +180,16 @@ def test_settings_of_a_fold_know_nothing_of_its_session(session: str) -> None:
     assert settings_of(_pairs(windows, onsets, shifted=other), onsets, session) != known
 
 
+def test_settings_to_ship_know_all_that_was_held_out() -> None:
+    windows, onsets = _windows(3000), _onsets()
+    pairs = _pairs(windows, onsets)
+    assert [len(pair.but("").held.windows) for pair in pairs] == [len(pair.held.windows) for pair in pairs]
+    shipped = settings_of(pairs, onsets)
+    for session in CITY:
+        assert settings_of(_pairs(windows, onsets, shifted=session), onsets) != shipped
+    assert settings_of(_pairs(windows, onsets, shifted="belize"), onsets) != shipped
+
+
 def test_a_threshold_lets_through_as_many_as_it_says() -> None:
     rng = np.random.default_rng(5)
     loud = rng.normal(-3.0, 2.0, 2000)
