@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 import signal
+import weakref
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,18 +51,32 @@ class ModelMark:
         finally:
             os.close(fd)
         self._names: list[ModelName] = []
+        self._users: list[weakref.WeakSet[Under]] = []  # of each name: what may still run under it
         self._running = memoryview(self._map).cast("Q")
 
     def under(self, model: ModelName, patience_s: float) -> "Under":
         """What to enter around everything that lets this model work: `with mark.under(…):`."""
-        if model not in self._names:
-            if len(self._names) == _MODELS_MAX:
-                raise BundleError(f"more than {_MODELS_MAX} models in one process")
-            text = json.dumps(asdict(model)).encode()
-            start = 8 + len(self._names) * _ENTRY
-            self._map[start : start + _ENTRY] = text.ljust(_ENTRY)
+        number = self._number(model)
+        under = Under(self._running, number + 1, patience_s)
+        self._users[number].add(under)
+        return under
+
+    def _number(self, model: ModelName) -> int:
+        """The place of a name; that of a model which nobody runs any more is used again."""
+        if model in self._names:
+            return self._names.index(model)
+        if len(self._names) < _MODELS_MAX:
+            number = len(self._names)
             self._names.append(model)
-        return Under(self._running, self._names.index(model) + 1, patience_s)
+            self._users.append(weakref.WeakSet())
+        else:
+            number = next((n for n, users in enumerate(self._users) if not users), -1)
+            if number < 0:
+                raise BundleError(f"more than {_MODELS_MAX} models in one process")
+            self._names[number] = model
+        start = 8 + number * _ENTRY
+        self._map[start : start + _ENTRY] = json.dumps(asdict(model)).encode().ljust(_ENTRY)
+        return number
 
     def close(self) -> None:
         """Unmap the file; its content stays."""
@@ -76,7 +91,7 @@ class Under:
     does not end it.
     """
 
-    __slots__ = ("_number", "_patience_s", "_running")
+    __slots__ = ("__weakref__", "_number", "_patience_s", "_running")
 
     def __init__(self, running: memoryview, number: int, patience_s: float) -> None:
         self._running = running

@@ -43,13 +43,21 @@ def test_a_mark_stands_only_while_a_model_works_or_when_it_was_what_ended_the_wo
     clear_mark(tmp_path, 3)
 
 
-def test_a_process_may_have_so_many_models(tmp_path: Path) -> None:
-    mark = ModelMark(tmp_path / "mark")
-    for n in range(32):
-        mark.under(ModelName("m", f"{n}.0.0", f"{n:064x}"), 1.0)
-    mark.under(ModelName("m", "0.0.0", f"{0:064x}"), 1.0)
+def test_a_process_may_have_so_many_models_at_a_time(tmp_path: Path) -> None:
+    names = [ModelName("m", f"{n}.0.0", f"{n:064x}") for n in range(100)]
+    mark = ModelMark(mark_path(tmp_path, 0))
+    held = [mark.under(name, 1.0) for name in names[:32]]
+    again = mark.under(names[0], 1.0)
     with pytest.raises(BundleError, match="more than 32 models"):
-        mark.under(ModelName("m", "33.0.0", f"{33:064x}"), 1.0)
+        mark.under(names[32], 1.0)
+    held.pop(7)
+    for name in names[33:]:  # installed one after the other: each in the place of the one before
+        newest = mark.under(name, 1.0)
+        with newest:
+            assert died_under(tmp_path, 0) == name
+        del newest
+    with again:
+        assert died_under(tmp_path, 0) == names[0]
     mark.close()
 
 
