@@ -40,7 +40,7 @@ _MICROPHONE = """
 driver = "microphone"
 port = "replay:{folder}/quiet.wav?loop=1"
 stages = [
-  {{ onset = "12 dB" }}, {{ window = "250 ms / 500 ms" }}, {{ model = "shot-v1" }},
+  {{ onset = "9 dB" }}, {{ model = "gunshot" }},
   {{ throttle = "10 s" }},
 ]
 """

@@ -46,7 +46,7 @@ state = "state"   # its own folder for keys and records; relative paths start at
 # [sensor.mic-north]
 # driver = "microphone"
 # port   = "replay:street.flac?speed=1"
-# stages = [{ throttle = "10 s" }, { onset = "12 dB" }, { window = "250 ms / 500 ms" }, { model = "shot-v1" }]
+# stages = [{ throttle = "10 s" }, { onset = "9 dB" }, { model = "gunshot" }]
 #                                             throttle is for readings (the level); every event passes
 # Secrets never stand in this file. A setting that is one refers to it: "file:/path" or "env:NAME".
 $adapters""")

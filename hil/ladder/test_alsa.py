@@ -31,7 +31,7 @@ RATE_HZ: Final = 16_000
 TICK_NS: Final = round(time.clock_getres(6) * 1e9)  # CLOCK_MONOTONIC_COARSE
 SETTLED_S: Final = 6.0  # how long the sample clock may listen before a shot is timed
 SHOTS: Final = (0.8, 2.4, 4.0)
-DETECT: Final = '[{ onset = "12 dB" }, { window = "250 ms / 500 ms" }, { model = "shot-v1" }]'
+DETECT: Final = '[{ onset = "9 dB" }, { model = "gunshot" }]'
 
 
 def sensor(mic: Any, stages: str = "") -> str:

@@ -50,7 +50,7 @@ def _microphone(mic: Microphone) -> str:
     return (
         _serial("microphone", "microphone", mic.port).rstrip()
         + f"\nrate_hz = {mic.rate_hz}\n"
-        + 'stages = [{ onset = "12 dB" }, { window = "250 ms / 500 ms" }, { model = "shot-v1" }, '
+        + 'stages = [{ onset = "9 dB" }, { model = "gunshot" }, '
         + '{ throttle = "2 s" }]\n\n'
     )
 

@@ -31,7 +31,7 @@ state = "box"
 driver = "microphone"
 port = "replay:street.wav?start={start_ns}"
 stages = [
-  {{ onset = "12 dB" }}, {{ window = "250 ms / 500 ms" }}, {{ model = "shot-v1" }}, {{ throttle = "1 s" }},
+  {{ onset = "9 dB" }}, {{ model = "gunshot" }}, {{ throttle = "1 s" }},
 ]
 
 [sensor.lamp]

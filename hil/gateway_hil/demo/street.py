@@ -54,7 +54,7 @@ measures = ["temperature", "humidity", "battery"]
 driver = "microphone"
 port = "replay:{folder}/street.wav?start={start_ns}"
 stages = [
-  {{ onset = "12 dB" }}, {{ window = "250 ms / 500 ms" }}, {{ model = "shot-v1" }},
+  {{ onset = "9 dB" }}, {{ model = "gunshot" }},
   {{ throttle = "2 s" }},
 ]
 """

@@ -10,12 +10,11 @@ import sys
 
 import numpy as np
 
-from gateway.oldbundle import find_bundle, load_bundle
+from gateway.bundle import find_bundle, load_bundle
 from gateway.errors import BundleError, ConfigError
-from gateway.inference import runtime_installed
-from gateway.oldbundle import load_old_runner as load_runner
+from gateway.inference import load_runner, runtime_installed
 
-_MODEL = "shot-v1"
+_MODEL = "gunshot"
 _SIZE = 1024
 _ROUNDS = 60
 _TOLERANCE = 1e-9  # of an amplitude of 512: sums of doubles in another order differ by 1e-12
@@ -41,7 +40,9 @@ def model_is_right() -> bool:
     if runtime_installed() is None:
         return True
     try:
-        load_runner(load_bundle(find_bundle(_MODEL)))
+        bundle = load_bundle(find_bundle(_MODEL))
+        for look in bundle.manifest.looks:
+            load_runner(bundle, look.name, "f32")
     except (BundleError, ConfigError) as error:
         print(f"guest: {error}", flush=True)
         return False

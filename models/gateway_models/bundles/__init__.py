@@ -4,4 +4,3 @@ from pathlib import Path
 
 gunshot = Path(__file__).parent / "gunshot"
 gunshot_synthetic = Path(__file__).parent / "gunshot-synthetic"
-shot_v1 = Path(__file__).parent / "shot-v1"
