@@ -23,8 +23,8 @@ accuracy_h        m       0..            -   -   -   how far off a receiver's po
 accuracy_v        m       0..            -   -   -   how far off a receiver's height may be
 altitude          m       -500..9000     -   -   -   height above mean sea level
 apparent_power    V.A     -1e8..1e8      -   -   -   electrical power, apparent
-band              dB[FS]  -200..10       -   -   -   sound in a third of an octave, of digital full scale; band_1000 is at 1000 Hz
-band_spl          dB[SPL] -60..200       -   -   -   sound in a third of an octave; band_spl_1000 is at 1000 Hz
+band              dB[FS]  -200..10       -   -   -   a third of an octave, of full scale; band_1000: 1000 Hz
+band_spl          dB[SPL] -60..200       -   -   -   a third of an octave; band_spl_1000: 1000 Hz
 battery           %       0..100         -   -   -   charge of the device's battery
 battery_charging  bool    0..1           -   -   -   its battery charges
 battery_low       bool    0..1           -   -   -   its battery is almost empty
@@ -73,11 +73,11 @@ humidity          %       0..105         7d  10  -   relative humidity of the ai
 illuminance       lx      0..200000      3d  -   -   light that falls on a surface
 in_view           1       0..255         -   -   -   satellites above the horizon
 irradiance        W/m2    0..2000        3d  -   -   power of light that falls on a surface
-l10               dB[SPL] -20..200       6h  3   -   level that 10 % of a minute's sound exceeds, A-weighted, Fast
+l10               dB[SPL] -20..200       6h  3   -   level that 10 % of a minute exceeds, A-weighted, Fast
 l10_fs            dB[FS]  -200..10       6h  -   -   the same, of digital full scale
-l50               dB[SPL] -20..200       6h  3   -   level that 50 % of a minute's sound exceeds, A-weighted, Fast
+l50               dB[SPL] -20..200       6h  3   -   level that 50 % of a minute exceeds, A-weighted, Fast
 l50_fs            dB[FS]  -200..10       6h  -   -   the same, of digital full scale
-l90               dB[SPL] -20..200       6h  3   -   level that 90 % of a minute's sound exceeds, A-weighted, Fast
+l90               dB[SPL] -20..200       6h  3   -   level that 90 % of a minute exceeds, A-weighted, Fast
 l90_fs            dB[FS]  -200..10       6h  -   -   the same, of digital full scale
 laeq              dB[SPL] -20..200       6h  3   -   equivalent level of a sound, A-weighted
 laeq_fs           dB[FS]  -200..10       6h  -   -   the same, of digital full scale

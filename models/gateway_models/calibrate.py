@@ -39,7 +39,7 @@ def shot_log_odds(logits: npt.NDArray[np.float32]) -> Numbers:
     others = z[:, 1:]
     top = others.max(axis=1)
     rest = top + np.log(np.exp(others - top[:, None]).sum(axis=1))
-    return np.clip(z[:, 0] - rest, -_FARTHEST, _FARTHEST)
+    return np.asarray(np.clip(z[:, 0] - rest, -_FARTHEST, _FARTHEST))
 
 
 def fit(log_odds: Sequence[Numbers], shot: npt.NDArray[np.bool_], weight: Numbers) -> Stacking:

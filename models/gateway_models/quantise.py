@@ -57,7 +57,7 @@ class WholeNet:
     layers: tuple[WholeLayer, ...]
 
     def forward(self, pictures: Array) -> Array:
-        """Logits [n, labels] as the int8 file gives them, to the few steps that a runtime rounds otherwise."""
+        """Logits [n, labels] as the int8 file gives them, but for a few steps of rounding."""
         batches = [self._batch(pictures[at : at + _BATCH]) for at in range(0, len(pictures), _BATCH)]
         return np.concatenate(batches)
 

@@ -62,7 +62,6 @@ def test_every_line_a_starter_proposes_is_right_once_it_is_wanted(folder):
     assert [s.factory.partition(":")[2] for s in plan.sensors[2].stages] == [
         "Throttle",
         "Onset",
-        "Window",
         "Model",
     ]
     assert plan.spool == SpoolPlan()
