@@ -1,6 +1,7 @@
 """From blocks to verdicts: what is looked at, when, and that nothing depends on how the stream was cut."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,6 +69,18 @@ def test_a_bang_is_looked_at_twice_and_in_time(bundle: Bundle) -> None:
     assert first.t_error_ns == 1_000_100
 
 
+def test_verdicts_of_one_block_come_in_the_order_of_their_time(judge: Judge) -> None:
+    """A second look at the first bang is later than the first look at the next one."""
+    pcm = gunfire(RATE, 5.0, [1.0, 2.5])
+    verdicts = AcousticPath(judge).push(next(blocks(pcm, RATE, len(pcm))))
+    strong = [v for v in verdicts if v.pulse.snr_db > 20]
+    assert [(round(v.first / RATE, 1), v.look) for v in strong] == [
+        (1.0, "first"),
+        (2.5, "first"),
+        (1.0, "second"),
+    ]
+
+
 def test_pictures_are_those_of_the_sound_around_the_first_sample(bundle: Bundle) -> None:
     """What the network gets equals the front end's own picture of a cut made by hand."""
     from gateway.features import MelStream, as_sound, picture
@@ -127,6 +140,9 @@ def test_calibration_stacks_the_looks_and_shares_the_rest(bundle: Bundle) -> Non
     assert p == pytest.approx(1 / (1 + np.exp(-z(first))))  # weights (1), offset 0
     (p, *others) = judge.opinion([first, second]).probabilities
     assert p == pytest.approx(1 / (1 + np.exp(-0.5 * z(first) - 0.5 * z(second))))
+    looks = {name: replace(each, offset=0.7) for name, each in judge.manifest.calibration.items()}
+    shifted = replace(judge, manifest=replace(judge.manifest, calibration=looks))
+    assert shifted.opinion([first]).probabilities[0] == pytest.approx(1 / (1 + np.exp(-z(first) - 0.7)))
     assert sum(others) == pytest.approx(1 - p)
     assert others[0] / others[1] == pytest.approx(np.exp(2.0), rel=1e-4)
 
