@@ -28,7 +28,8 @@ def die_with_parent(signum: int = signal.SIGKILL) -> None:
 
 def child_environment() -> dict[str, str]:
     """The environment for a child that calls `die_with_parent`."""
-    return os.environ | {"GATEWAY_PARENT": str(os.getpid())}
+    # numpy's products are small here: a second thread would only spin, and be waited for on a busy box.
+    return {"OPENBLAS_NUM_THREADS": "1"} | os.environ | {"GATEWAY_PARENT": str(os.getpid())}
 
 
 def tell_signals(descriptor: int, *numbers: int) -> None:

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from gateway.process import child_environment
+
 OPENSSL = ("ssl", "_ssl", "_hashlib")
 
 
@@ -48,3 +50,11 @@ def test_a_python_with_none_but_openssls_hashes_keeps_it() -> None:
         "import gateway.lean, hashlib; print(hashlib.md5(b'').hexdigest()[:8], '_hashlib' in sys.modules)"
     )
     assert said(code).split() == ["d41d8cd9", "True"]
+
+
+@pytest.mark.slow
+def test_numpy_has_one_thread_in_a_process_of_a_box() -> None:
+    code = "import numpy as np, os; a = np.ones((400, 400)); a @ a; print(len(os.listdir('/proc/self/task')))"
+    command, environment = [sys.executable, "-c", code], child_environment()
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "1"
