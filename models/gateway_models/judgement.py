@@ -140,7 +140,7 @@ def judge(subject: Subject, heard: Sequence[Heard]) -> dict[str, Any]:
             "recall": value["recall"],
             "recall_95": _pair(spread["recall"]),
             "false_alarms_per_hour": value["alarms"],
-            "false_alarms_per_hour_95": _pair(spread["alarms"]),
+            "false_alarms_per_hour_95": _alarms_95(value["alarms"], spread["alarms"], final.hours),
             "unsure_shots": _share(one.verdict == UNSURE for one in good if one.clip.is_gunshot),
             "unsure_negatives": _share(one.verdict == UNSURE for one in good if not one.clip.is_gunshot),
         },
@@ -281,3 +281,13 @@ def _share(which: Iterable[bool]) -> float | None:
 
 def _pair(spread: Interval | None) -> list[float] | None:
     return None if spread is None else [spread.low, spread.high]
+
+
+def _alarms_95(rate: float | None, spread: Interval | None, hours: float) -> list[float] | None:
+    """The bootstrap's interval; where no alarm was heard, up to three in those hours.
+
+    Draws of clips without an alarm have none, so that one quiet minute would seem to prove that there never
+    is any. Three is what may be expected and still not be seen in 5 % of such hours (the rule of three).
+    """
+    pair = _pair(spread)
+    return [0.0, 3.0 / hours] if pair is not None and rate == 0.0 else pair

@@ -81,6 +81,13 @@ def test_at_the_threshold_as_shipped(judgement: dict[str, Any]) -> None:
     assert (at["unsure_shots"], at["unsure_negatives"]) == (6 / 40, 7 / 360)
 
 
+def test_no_false_alarm_in_a_short_while_is_no_promise_of_none() -> None:
+    rain = [heard(0.1, session=f"night{n % 4}") for n in range(36)]  # six minutes
+    shots = [heard(0.9, shot=True, session=f"fp{n % 3}") for n in range(6)]
+    at = judge(SUBJECT, [*rain, *shots])["threshold"]
+    assert (at["false_alarms_per_hour"], at["false_alarms_per_hour_95"]) == (0.0, [0.0, pytest.approx(30.0)])
+
+
 def test_fireworks_come_first_and_shots_last(judgement: dict[str, Any]) -> None:
     rows = judgement["per_kind"]
     assert list(rows) == ["fireworks", "rain", "gun"]
