@@ -22,15 +22,14 @@ class Lesson:
 class Recipe:
     """The numbers of a training run."""
 
-    steps: int = 500
+    steps: int = 1500
     batch: int = 192
-    rate: float = 5e-3  # learning rate at the top of the cycle
-    decay: float = 0.02
+    rate: float = 3e-3  # learning rate at the top of the cycle
+    decay: float = 0.05
     average: float = 0.99
     smooth: float = 0.02
     mix: float = 0.4  # of the beta distribution that mixes two windows
-    masks: int = 2  # of each kind, over time and over bands
-    dropout: float = 0.25
+    dropout: float = 0.2
 
 
 def draw(

@@ -9,8 +9,8 @@ _HEAD: Final = """\
 # {name} {version}: was that bang a gunshot?
 
 Two looks at a bang: 250 ms before its first sample to 500 ms after it, and to 2750 ms after it. Each is
-a log-mel picture (40 bands, 60 to 3900 Hz) and a small convolutional network of {weights} weights; what they
-say is stacked and calibrated into one probability each of {labels}.
+a log-mel picture (40 bands, 60 to 3900 Hz) and a small network of {weights} weights that sees it in coarse
+cells; what they say is averaged and calibrated into probabilities of {labels}.
 Sure of a shot from {sure} on, unsure from {unsure} on.
 
 ## What it is not

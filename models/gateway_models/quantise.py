@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from gateway_models.network import Array, Layer, Op, convolve, trace
+from gateway_models.network import CELL_BANDS, PEAK_BANDS, Array, Layer, Op, convolve, trace
 
 Integers = npt.NDArray[np.float64]  # whole numbers
 
@@ -39,7 +39,7 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class WholeLayer:
-    """A layer in integers. POOL has neither weight nor bias, and gives steps like those it takes."""
+    """A layer in integers. Without numbers it gives steps like those it takes."""
 
     op: Op
     stride: int
@@ -73,10 +73,10 @@ def quantise(layers: Sequence[Layer], pictures: Array) -> WholeNet:
     takes = before = Steps(_PICTURE_STEP, 0)
     whole: list[WholeLayer] = []
     for layer, (low, high) in zip(layers, _ranges(layers, pictures), strict=True):
-        if layer.op is Op.POOL:
-            whole.append(WholeLayer(layer.op, 1, before))
+        if layer.weight is None:
+            whole.append(WholeLayer(layer.op, layer.stride, before))
             continue
-        gives = _logit_steps(low, high) if layer.op is Op.DENSE else _rectified_steps(high)
+        gives = _logit_steps(low, high) if layer is layers[-1] else _rectified_steps(high)
         whole.append(_whole(layer, before, gives))
         before = gives
     return WholeNet(takes, tuple(whole))
@@ -117,9 +117,9 @@ def _whole(layer: Layer, takes: Steps, gives: Steps) -> WholeLayer:
 def _apply(layer: WholeLayer, takes: Steps, x: Integers) -> Integers:
     """Integers in, integers out. Sums stay below 2^24 in a convolution, so float32 holds them exactly."""
     if layer.op is Op.POOL:
-        total = x.sum(axis=1)
-        mean = np.trunc((total + np.copysign(x.shape[1] // 2, total)) / x.shape[1])
-        return np.concatenate((mean, x.max(axis=1)), axis=-1)
+        return np.concatenate((_mean(x, (1,)), x.max(axis=1)), axis=-1)
+    if layer.op is Op.CELLS:
+        return _cells(x, layer.stride)
     assert layer.weight is not None
     assert layer.weight_step is not None
     assert layer.bias is not None
@@ -133,3 +133,20 @@ def _apply(layer: WholeLayer, takes: Steps, x: Integers) -> Integers:
     scaled = np.rint((total + layer.bias) * factor) + layer.gives.zero
     whole: Integers = np.clip(scaled, LOW, HIGH)  # for a rectifier LOW is 0: clipping is what it does
     return whole
+
+
+def _cells(x: Integers, rows: int) -> Integers:
+    """`network.cells` in integers: every mean is rounded on its own."""
+    count, frames, bands, _ = x.shape
+    high, wide = frames // rows, bands // CELL_BANDS
+    means = _mean(x[:, : high * rows].reshape(count, high, rows, wide, CELL_BANDS), (2, 4))
+    pairs = _mean(x.reshape(count, frames, bands // PEAK_BANDS, PEAK_BANDS), (3,))
+    folded = pairs.max(axis=1).reshape(count, -1, wide)
+    return np.concatenate((means, folded), axis=1)[..., None]
+
+
+def _mean(x: Integers, axes: tuple[int, ...]) -> Integers:
+    """As the kernels do it: half a divisor is added away from zero, then the rest is cut off."""
+    size = int(np.prod([x.shape[axis] for axis in axes]))
+    total = x.sum(axis=axes)
+    return np.trunc((total + np.copysign(size // 2, total)) / size)

@@ -20,7 +20,7 @@ import numpy as np
 
 from gateway_models import windows
 from gateway_models.lessons import STEPS, Task, lesson, recipe
-from gateway_models.network import Layer, Op
+from gateway_models.network import NETWORKS, Layer, Op
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +99,14 @@ def _train_one(run: RunFolder, steps: int, task: Task) -> tuple[Task, float, flo
     from gateway_models.train import train  # JAX: only in the children
 
     started = time.monotonic()
-    chosen = recipe(task, steps)
+    chosen = recipe(steps)
     work = lesson(windows.load(run.windows), task)
 
     def tell(step: int, loss: float, seconds: float) -> None:
-        if step % 200 == 0:
+        if step % 500 == 0:
             _say(f"   {task.file}: step {step} of {chosen.steps}, loss {loss:.3f}, {seconds:.0f} s")
 
-    trained = train(work, chosen, task.seed, checkpoint=run.checkpoint(task), tell=tell)
+    trained = train(work, NETWORKS[task.look], chosen, task.seed, checkpoint=run.checkpoint(task), tell=tell)
     save_layers(run.network(task), trained.layers)
     curve = {
         "task": asdict(task),

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from gateway_models.network import Array, Layer, Op, same_padding
+from gateway_models.network import CELL_BANDS, PEAK_BANDS, Array, Layer, Op, same_padding
 from gateway_models.quantise import Steps, WholeLayer, WholeNet, quantise
 from gateway_models.tflitefile import Code, Field, Graph, Operator, Scale, Tensor, serialise
 
@@ -49,14 +49,13 @@ def float_graph(layers: Sequence[Layer], frames: int, bands: int, *, half: bool 
     at = 0
     for number, layer in enumerate(layers):
         label = f"{layer.op.value}_{number}"
-        if layer.op is Op.POOL:
-            at = _pool(graph, at, label, None)
+        if layer.weight is None:
+            at = _numberless(graph, at, layer, label, None)
             continue
-        assert layer.weight is not None
         assert layer.bias is not None
         weight = _constant(graph, f"{label}_weight", _in_order(layer.op, layer.weight), half=half)
         inputs = (at, weight, graph.constant(f"{label}_bias", layer.bias))
-        at = _layer(graph, inputs, layer, label, None)
+        at = _layer(graph, inputs, layer, label, None, is_last=layer is layers[-1])
     return graph
 
 
@@ -76,10 +75,9 @@ def whole_graph(net: WholeNet, frames: int, bands: int) -> Graph:
     at, takes = 0, net.takes
     for number, layer in enumerate(net.layers):
         label = f"{layer.op.value}_{number}"
-        if layer.op is Op.POOL:
-            at = _pool(graph, at, label, _scale(takes))
+        if layer.weight is None:
+            at = _numberless(graph, at, layer, label, _scale(takes))
             continue
-        assert layer.weight is not None
         assert layer.weight_step is not None
         steps = tuple(float(step) for step in layer.weight_step)
         axis = 3 if layer.op is Op.DEPTHWISE else 0
@@ -87,7 +85,8 @@ def whole_graph(net: WholeNet, frames: int, bands: int) -> Graph:
         assert layer.bias is not None
         products = tuple(float(np.float32(takes.step * step)) for step in steps)
         bias = graph.constant(f"{label}_bias", layer.bias, Scale(products))
-        at = _layer(graph, (at, weight, bias), layer, label, _scale(layer.gives))
+        is_last = layer is net.layers[-1]
+        at = _layer(graph, (at, weight, bias), layer, label, _scale(layer.gives), is_last=is_last)
         takes = layer.gives
     return graph
 
@@ -115,16 +114,22 @@ def _in_order(op: Op, weight: Any) -> Any:
 
 
 def _layer(
-    graph: Graph, inputs: tuple[int, int, int], layer: Layer | WholeLayer, label: str, scale: Scale | None
+    graph: Graph,
+    inputs: tuple[int, int, int],
+    layer: Layer | WholeLayer,
+    label: str,
+    scale: Scale | None,
+    *,
+    is_last: bool,
 ) -> int:
-    """A convolution or the dense layer; inputs are the numbers of source, weight and bias."""
+    """A convolution or a dense layer; inputs are the numbers of source, weight and bias."""
     assert layer.weight is not None
     code, shape = _CODES[layer.op], graph.tensors[inputs[0]].shape
     version = 1 if scale is None else _INT8_VERSIONS[code]
     outs = graph.tensors[inputs[2]].shape[0]
     if layer.op is Op.DENSE:  # activation
         out_shape: tuple[int, ...] = (1, outs)
-        fields: tuple[Field, ...] = ((0, "Int8", _NONE, 0),)
+        fields: tuple[Field, ...] = ((0, "Int8", _NONE if is_last else _RELU, 0),)
     else:
         height, width = (same_padding(size, layer.weight.shape[0], layer.stride)[0] for size in shape[1:3])
         out_shape = (1, height, width, outs)
@@ -134,35 +139,71 @@ def _layer(
             (at, "Int8" if at in (0, len(numbers) - 1) else "Int32", number, 0)
             for at, number in enumerate(numbers)
         )
-    kind = "float32" if scale is None else "int8"
     return graph.apply(
-        Tensor(label, out_shape, kind, scale=scale),
+        Tensor(label, out_shape, _kind(scale), scale=scale),
         lambda out: Operator(code, version, inputs, out, fields),
     )
 
 
+def _numberless(graph: Graph, source: int, layer: Layer | WholeLayer, label: str, scale: Scale | None) -> int:
+    if layer.op is Op.POOL:
+        return _pool(graph, source, label, scale)
+    return _cells(graph, source, layer.stride, label, scale)
+
+
 def _pool(graph: Graph, source: int, label: str, scale: Scale | None) -> int:
     """Mean and maximum over time, [1, 1, bands, c] each, side by side."""
+    rows = graph.tensors[source].shape[1]
+    mean = _window(graph, source, Code.AVERAGE_POOL_2D, (rows, 1), f"{label}_mean", scale)
+    most = _window(graph, source, Code.MAX_POOL_2D, (rows, 1), f"{label}_max", scale)
+    return _joined(graph, (mean, most), 3, label, scale)
+
+
+def _cells(graph: Graph, source: int, rows: int, label: str, scale: Scale | None) -> int:
+    """Means of cells, and below them the peaks of pairs of bands: `network.cells`."""
+    _, frames, bands, _ = graph.tensors[source].shape
+    wide = bands // CELL_BANDS
+    means = _window(graph, source, Code.AVERAGE_POOL_2D, (rows, CELL_BANDS), f"{label}_mean", scale)
+    pairs = _window(graph, source, Code.AVERAGE_POOL_2D, (1, PEAK_BANDS), f"{label}_pairs", scale)
+    peaks = _window(graph, pairs, Code.MAX_POOL_2D, (frames, 1), f"{label}_peaks", scale)
+    shape = (1, bands // PEAK_BANDS // wide, wide, 1)
+    target = graph.constant(f"{label}_shape", np.array(shape, np.int32))
+    folded = graph.apply(
+        Tensor(f"{label}_folded", shape, _kind(scale), scale=scale),
+        lambda out: Operator(Code.RESHAPE, 1, (peaks, target), out),
+    )
+    return _joined(graph, (means, folded), 1, label, scale)
+
+
+def _window(
+    graph: Graph, source: int, code: Code, size: tuple[int, int], label: str, scale: Scale | None
+) -> int:
+    """A pooling whose windows of (rows, bands) lie side by side."""
     _, rows, bands, channels = graph.tensors[source].shape
-    kind = "float32" if scale is None else "int8"
     # padding, stride_w, stride_h, width, height, activation
     fields: tuple[Field, ...] = (
         (0, "Int8", _VALID, 0),
-        *((at, "Int32", number, 0) for at, number in enumerate((1, 1, 1, rows), 1)),
+        *((at, "Int32", number, 0) for at, number in enumerate((size[1], size[0], size[1], size[0]), 1)),
         (5, "Int8", _NONE, 0),
     )
-
-    def half(code: Code, what: str) -> int:
-        version = 1 if scale is None else _INT8_VERSIONS[code]
-        return graph.apply(
-            Tensor(f"{label}_{what}", (1, 1, bands, channels), kind, scale=scale),
-            lambda out: Operator(code, version, (source,), out, fields),
-        )
-
-    halves = half(Code.AVERAGE_POOL_2D, "mean"), half(Code.MAX_POOL_2D, "max")
-    version = 1 if scale is None else _INT8_VERSIONS[Code.CONCATENATION]
-    axis: tuple[Field, ...] = ((0, "Int32", 3, 0), (1, "Int8", _NONE, 0))
+    version = 1 if scale is None else _INT8_VERSIONS[code]
     return graph.apply(
-        Tensor(label, (1, 1, bands, 2 * channels), kind, scale=scale),
-        lambda out: Operator(Code.CONCATENATION, version, halves, out, axis),
+        Tensor(label, (1, rows // size[0], bands // size[1], channels), _kind(scale), scale=scale),
+        lambda out: Operator(code, version, (source,), out, fields),
     )
+
+
+def _joined(graph: Graph, parts: tuple[int, int], axis: int, label: str, scale: Scale | None) -> int:
+    """Two tensors side by side along an axis."""
+    shape = list(graph.tensors[parts[0]].shape)
+    shape[axis] += graph.tensors[parts[1]].shape[axis]
+    version = 1 if scale is None else _INT8_VERSIONS[Code.CONCATENATION]
+    fields: tuple[Field, ...] = ((0, "Int32", axis, 0), (1, "Int8", _NONE, 0))
+    return graph.apply(
+        Tensor(label, tuple(shape), _kind(scale), scale=scale),
+        lambda out: Operator(Code.CONCATENATION, version, parts, out, fields),
+    )
+
+
+def _kind(scale: Scale | None) -> str:
+    return "float32" if scale is None else "int8"

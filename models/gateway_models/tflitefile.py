@@ -31,6 +31,7 @@ class Code(IntEnum):
     DEQUANTIZE = 6
     FULLY_CONNECTED = 9
     MAX_POOL_2D = 17
+    RESHAPE = 22
 
 
 # BuiltinOptions that go with a code; DEQUANTIZE needs none.
@@ -41,6 +42,7 @@ _OPTIONS: Final = {
     Code.MAX_POOL_2D: 5,
     Code.FULLY_CONNECTED: 8,
     Code.CONCATENATION: 10,
+    Code.RESHAPE: 17,
 }
 
 

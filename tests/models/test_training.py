@@ -20,7 +20,6 @@ from gateway_models.lessons import (
     left_out,
     lesson,
     pair_tasks,
-    recipe,
 )
 from gateway_models.network import Layer, Op, forward, same_padding, weights_in
 from gateway_models.onsets import OnsetSet
@@ -146,10 +145,6 @@ def test_a_batch_is_composed_as_the_shares_say() -> None:
     group = windows.group[learned(windows, task)]
     for name, share in SHARES.items():
         assert work.share[group == name].sum() == pytest.approx(share)
-
-
-def test_networks_that_only_calibrate_take_fewer_steps() -> None:
-    assert recipe(pair_tasks()[0], 100).steps < recipe(fold_tasks(1)[0], 100).steps == 100
 
 
 def test_calibration_finds_the_slope_that_was_there() -> None:

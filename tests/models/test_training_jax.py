@@ -1,4 +1,4 @@
-"""Training itself, in its own environment: gradients, going on after an interruption, what is exported."""
+"""Training itself, in its own environment: going on after an interruption, what is exported."""
 
 import json
 import os
@@ -26,11 +26,6 @@ def measured() -> Any:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
-
-
-@pytest.mark.slow
-def test_the_written_gradient_is_the_derived_one(measured: Any) -> None:
-    assert measured["gradient_error"] < 1e-3
 
 
 @pytest.mark.slow

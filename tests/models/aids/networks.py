@@ -4,20 +4,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gateway_models.network import Array, Form, Layer, Op
+from gateway_models.network import Array, Form, Layer, Op, cells_in
 
 
-def random_layers(rng: np.random.Generator, forms: Sequence[Form], bands: int) -> list[Layer]:
-    """Layers for `forms` on pictures of so many bands, with numbers that keep the spread (He 2015)."""
+def random_layers(rng: np.random.Generator, forms: Sequence[Form], bands: int, rows: int = 0) -> list[Layer]:
+    """Layers for `forms` on pictures of so many bands (for CELLS also rows), of even spread (He 2015)."""
     layers, width, channels = [], bands, 1
     for form in forms:
         if form.op is Op.POOL:
             layers.append(Layer(form.op))
             channels *= 2
             continue
+        if form.op is Op.CELLS:
+            layers.append(Layer(form.op, form.stride))
+            width = cells_in(rows, bands, form.stride)
+            continue
         inputs = channels
         if form.op is Op.DENSE:
             size: tuple[int, ...] = (width * channels, form.out)
+            width, channels = form.out, 1
         elif form.op is Op.CONV:
             size, channels = (form.kernel, form.kernel, inputs, form.out), form.out
         else:
