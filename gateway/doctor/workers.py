@@ -13,6 +13,7 @@ from gateway.reading import HealthCode
 from gateway.telling import KEPT_EVERY_NS, read_told, told_path
 
 _FORGET_S: Final = 7 * 86_400  # a death as long ago as that is no news
+_ONSET: Final = "gateway.acoustic:Onset"  # such a sensor leaves out bangs, not readings
 
 
 def workers(plan: Plan, now_s: float | None = None) -> Iterator[Finding]:
@@ -60,7 +61,16 @@ def _death(port: PortPlan, last: dict[str, Any], now_s: float) -> Finding:
 
 def _floods(port: PortPlan, told: dict[str, Any]) -> Iterator[Finding]:
     drivers = {sensor.name: sensor.driver for sensor in port.sensors}
+    listening = {s.name for s in port.sensors if any(stage.factory == _ONSET for stage in s.stages)}
     for sensor, count in told["counts"].get(HealthCode.SUPPRESSED.name, {}).items():
+        if sensor in listening:
+            text = (
+                f"sensor {sensor}: so many bangs that only the loudest were listened to; {count} were left out "
+                f"since {_clock(told['since'])}"
+            )
+            mend = f"hail, or a building site? If it stays so, raise the onset of {sensor} by 3 dB"
+            yield Finding(f"port {port.number}", "note", text, mend)
+            continue
         text = (
             f"sensor {sensor}: driver {drivers.get(sensor, '?')!r} gave more than {RATE} readings a second; "
             f"{count} were left out since {_clock(told['since'])}"

@@ -1,5 +1,6 @@
 """What a death leaves, what the supervisor makes of it, and what doctor says; how fast a sensor may talk."""
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from stand_in import sensor_plan
 from gateway.doctor.workers import workers
 from gateway.flood import BURST, RATE, Flood
 from gateway.lastwords import Obituary, crash_path, last_path, leave_words, read_last
-from gateway.plan import Plan, PortPlan
+from gateway.plan import Plan, PortPlan, StagePlan
 from gateway.reading import HealthCode
 from gateway.telling import KEPT_EVERY_NS, Telling, read_told, told_path
 
@@ -138,6 +139,21 @@ def test_what_was_told_is_kept_for_doctor_but_seldom_written(tmp_path: Path) -> 
         told = read_told(path)
         assert told is not None
         assert told["counts"] == {"SUPPRESSED": {"river": 5 if n < 3 else 15}}
+
+
+def test_doctor_tells_bangs_left_out_from_a_device_that_babbles(tmp_path: Path, port: PortPlan) -> None:
+    onset = StagePlan("gateway.acoustic:Onset", {"over": "9 dB"})
+    microphone = dataclasses.replace(sensor_plan(3, "mic", Number), stages=(onset,))
+    port = dataclasses.replace(port, sensors=(*port.sensors, microphone))
+    telling = Telling("serial:x", lambda *_: None, told_path(tmp_path / "run", 3))
+    telling.count(HealthCode.SUPPRESSED, "river", 5)
+    telling.count(HealthCode.SUPPRESSED, "mic", 7)
+    telling.tell(0)
+    river, mic = workers(Plan("elm", tmp_path, (port,)))
+    assert (river.state, mic.state) == ("wrong", "note")
+    assert "babbles" in river.mend
+    assert "7 were left out" in mic.text
+    assert "readings" not in mic.text
 
 
 def run_guarded(folder: Path, code: str) -> tuple[int, str]:
