@@ -65,7 +65,7 @@ def _floods(port: PortPlan, told: dict[str, Any]) -> Iterator[Finding]:
     for sensor, count in told["counts"].get(HealthCode.SUPPRESSED.name, {}).items():
         if sensor in listening:
             text = (
-                f"sensor {sensor}: so many bangs that only the loudest were listened to; {count} were left out "
+                f"sensor {sensor}: so many bangs that only the loudest were heard out; {count} were left out "
                 f"since {_clock(told['since'])}"
             )
             mend = f"hail, or a building site? If it stays so, raise the onset of {sensor} by 3 dB"
