@@ -6,7 +6,7 @@ At 16 kHz, so that a guest whose every instruction is interpreted keeps up, too.
 import asyncio
 import signal
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -30,8 +30,9 @@ Note = Callable[[str], None]
 RATE_HZ: Final = 16_000
 TICK_NS: Final = round(time.clock_getres(6) * 1e9)  # CLOCK_MONOTONIC_COARSE
 SETTLED_S: Final = 6.0  # how long the sample clock may listen before a shot is timed
-SHOTS: Final = (0.8, 2.4, 4.0)
-DETECT: Final = '[{ onset = "9 dB" }, { model = "gunshot" }]'
+SHOTS: Final = (0.8, 4.0, 7.2)  # any closer, and they are rounds of one event
+# Synthetic shots are believed less than real ones; what is asked here is when they were, not what.
+DETECT: Final = '[{ onset = "9 dB" }, { model = "gunshot", score_min = 0.05 }]'
 
 
 def sensor(mic: Any, stages: str = "") -> str:
@@ -60,7 +61,7 @@ def timed(box: Box, mic: Any, note: Note, shots: tuple[float, ...], seed: int) -
     since_ns = time.monotonic_ns()
     t_ns = mic.play(scene(shots[-1] + 1.2, RATE_HZ, seed, shots))
     events = box.until(
-        lambda found: len(found) >= len(shots),
+        lambda found: len(_first_said(found)) >= len(shots),
         shots[-1] + 8,
         f"{len(shots)} events",
         sensor="mic",
@@ -68,6 +69,7 @@ def timed(box: Box, mic: Any, note: Note, shots: tuple[float, ...], seed: int) -
         since_ns=since_ns,
     )
     mic.finish()
+    events = _first_said(events)
     off = [event.t_ns - t_ns - at * 1e9 for event, at in zip(events, shots, strict=True)]
     stated = max(event.body["error_us"] for event in events) * 1000
     note(
@@ -76,6 +78,11 @@ def timed(box: Box, mic: Any, note: Note, shots: tuple[float, ...], seed: int) -
     )
     assert max(map(abs, off)) <= stated
     return off
+
+
+def _first_said(events: Sequence[Any]) -> list[Any]:
+    """Without the revisions that the second look sends."""
+    return [event for event in events if event.body["revision"] == 0]
 
 
 def last_words(box: Box) -> dict[str, int]:

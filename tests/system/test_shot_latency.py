@@ -99,12 +99,12 @@ def test_a_shot_is_on_the_spool_within_700_ms(pole: Pole) -> None:
     assert np.abs(found[:, None] - fired).min(axis=1).max() <= ONSET_MS, (
         "no event begins elsewhere than a shot"
     )
+    late_ms = [each["since_sample_ms"] for each in kept() for _ in range(each["count"])]
+    assert len(late_ms) == wanted
     if waited_s > max(ran_s, SOME_WAITING_S) and ran_s <= whole_s:  # less than one CPU: not its own doing
         pytest.skip(
             f"others keep this machine busy: the box waited {waited_s:.0f} s for {ran_s:.0f} s of CPU"
         )
-    late_ms = [each["since_sample_ms"] for each in kept() for _ in range(each["count"])]
-    assert len(late_ms) == wanted
     p50, p99 = np.percentile(late_ms, (50, 99))
     print(f"{len(late_ms)} shots: p50 {p50:.0f} ms, p99 {p99:.0f} ms, worst {max(late_ms):.0f} ms")
     assert p50 >= 500.0  # no verdict before its sound was over

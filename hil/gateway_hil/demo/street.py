@@ -54,7 +54,7 @@ measures = ["temperature", "humidity", "battery"]
 driver = "microphone"
 port = "replay:{folder}/street.wav?start={start_ns}"
 stages = [
-  {{ onset = "9 dB" }}, {{ model = "gunshot" }},
+  {{ onset = "9 dB" }}, {{ model = "gunshot", score_min = 0.3 }},
   {{ throttle = "2 s" }},
 ]
 """
