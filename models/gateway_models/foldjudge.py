@@ -101,8 +101,14 @@ def _seed(run: Path, seed: int, parts: Mapping[str, Sequence[Heard]]) -> dict[st
             "recall": float(np.mean([one.verdict == GUNSHOT for one in shots])),
             "false_alarms_per_hour": sum(e.alarm for one in others for e in one.events) / whole.hours,
         },
+        "called": {kind: _share_called(heard, kind) for kind in sorted({one.clip.kind for one in heard})},
         "judgement": judge(subject, heard),
     }
+
+
+def _share_called(heard: Sequence[Heard], kind: str) -> float:
+    """Share of the clips of a kind that a box called a shot in the end, by its own fold's thresholds."""
+    return float(np.mean([one.verdict == GUNSHOT for one in heard if one.clip.kind == kind]))
 
 
 def figures_of(clips: Scored) -> dict[str, float | None]:

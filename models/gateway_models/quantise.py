@@ -142,11 +142,13 @@ def _cells(x: Integers, rows: int) -> Integers:
     means = _mean(x[:, : high * rows].reshape(count, high, rows, wide, CELL_BANDS), (2, 4))
     pairs = _mean(x.reshape(count, frames, bands // PEAK_BANDS, PEAK_BANDS), (3,))
     folded = pairs.max(axis=1).reshape(count, -1, wide)
-    return np.concatenate((means, folded), axis=1)[..., None]
+    side_by_side: Integers = np.concatenate((means, folded), axis=1)[..., None]
+    return side_by_side
 
 
 def _mean(x: Integers, axes: tuple[int, ...]) -> Integers:
     """As the kernels do it: half a divisor is added away from zero, then the rest is cut off."""
     size = int(np.prod([x.shape[axis] for axis in axes]))
     total = x.sum(axis=axes)
-    return np.trunc((total + np.copysign(size // 2, total)) / size)
+    rounded: Integers = np.trunc((total + np.copysign(size // 2, total)) / size)
+    return rounded

@@ -19,7 +19,7 @@ from gateway_models.windows import LABELS
 
 SURE_PER_HOUR: Final = 10.0
 UNSURE_PER_HOUR: Final = 60.0
-MARGIN: Final = 0.25  # added to the log-odds of `sure`: odds 1.28 times as high
+MARGIN: Final = 0.693  # added to the log-odds of `sure`: odds twice as high
 _OTHERS_SHARE: Final = 0.003  # of windows of another kind that may pass for a label
 _LEAST, _MOST = 0.05, 0.98
 _OTHER_LEAST: Final = 0.5

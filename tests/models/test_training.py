@@ -1,5 +1,6 @@
 """What is learned from, what is held out, and what follows from scores: all that needs no JAX."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from gateway_models import card
+from gateway_models.bundles import gunshot
 from gateway_models.calibrate import Stacking, fit, probability, shot_log_odds
 from gateway_models.crossval import about_of
 from gateway_models.folds import Held, PairScores, Settings, by_clip, clip_scores, judged_in, settings_of
@@ -237,6 +239,20 @@ def test_a_run_folder_is_of_one_run(tmp_path: Path) -> None:
     run.begin({"seed": 1})
     with pytest.raises(ValueError, match="another kind"):
         run.begin({"seed": 2})
+
+
+def test_the_card_shows_the_committed_folds_and_they_clear_the_bar() -> None:
+    folds = json.loads(gunshot.with_name("gunshot-folds.json").read_text(encoding="utf-8"))
+    mean, trees = folds["mean"], folds["baseline"]
+    assert mean["auc"] >= 0.97
+    assert mean["auc"] > trees["auc"]
+    assert mean["recall_at_60"] >= 0.85
+    assert len(folds["seeds"]) == 3
+    assert not {"roc", "runs_on"} & set(folds["seeds"][0]["judgement"])
+    text = (gunshot / "card.md").read_text(encoding="utf-8")
+    assert card.measured(folds).strip() in text
+    manifest = json.loads((gunshot / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["figures"]["folds"]["auc"] == round(mean["auc"], 4)
 
 
 def test_a_card_says_when_nothing_was_measured() -> None:
