@@ -116,7 +116,8 @@ def cells(pictures: Array, rows: int) -> Array:
     means = whole.mean(axis=(2, 4), dtype=np.float32)
     peaks = pictures.reshape(count, frames, bands // PEAK_BANDS, PEAK_BANDS).mean(axis=3, dtype=np.float32)
     folded = peaks.max(axis=1).reshape(count, -1, wide)
-    return np.concatenate((means, folded), axis=1)[..., None]
+    side_by_side: Array = np.concatenate((means, folded), axis=1)[..., None]
+    return side_by_side
 
 
 def cells_in(frames: int, bands: int, rows: int) -> int:
