@@ -13,8 +13,7 @@ import numpy as np
 
 from gateway.bundle import find_bundle, load_bundle
 from gateway_models.network import Form, Layer, Op, weights_in
-from gateway_models.quantise import write_int8
-from gateway_models.tflite import write_tflite
+from gateway_models.tflite import write_int8, write_tflite
 
 ROWS, BANDS, LABELS = 96, 64, 5
 

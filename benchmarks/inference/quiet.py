@@ -49,7 +49,7 @@ def percent_of_a_core(python: Path, folder: Path, microphones: int, seconds: flo
 
 
 def _workers(census: Census) -> list[int]:
-    return [pid for name, pid in census.pids.items() if name.startswith("mic-")]
+    return [pid for name, pid in census.pids.items() if name.startswith("worker mic-")]
 
 
 def _noise(path: Path, seed: int) -> None:
