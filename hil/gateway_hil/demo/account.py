@@ -155,6 +155,7 @@ def draw_up(
         )
         for e in _first_said(events)
     ]
+    rounds = [scene_s(e["t_mono_ns"]) + ms / 1000 for e in events for ms in e["body"].get("later_ms") or ()]
     kept = [
         (scene_s(said["t_ns"]), scene_s(said["t_ns"]) + said["since_sample_ms"] / 1000)
         for said in core_said
@@ -176,7 +177,7 @@ def draw_up(
         applied_twice=audit["applied_twice"] + duplicates,
         audit_balanced=audit["balanced"],
         deaf=deaf,
-        shots=match_shots(story.shots, [d.at_s for d in detections], deaf),
+        shots=match_shots(story.shots, [d.at_s for d in detections], deaf, rounds),
         latency_ms=_latencies(story, kept, detections),
         wire_bytes_per_record=_wire_bytes(hub_folder / "journal.sqlite", tcp_bytes),
     )

@@ -37,8 +37,11 @@ class Shots:
         }
 
 
-def match_shots(fired: Sequence[float], events: Sequence[float], deaf: Sequence[Deaf]) -> Shots:
-    """Match events with shots, each shot at most once; what matches none is false.
+def match_shots(
+    fired: Sequence[float], events: Sequence[float], deaf: Sequence[Deaf], rounds: Sequence[float] = ()
+) -> Shots:
+    """Match events with shots, each shot at most once; what matches none is false. A shot soon after another
+    is one of the `rounds` that the other's event tells.
 
     An event of a shot in deaf time is neither: the microphone's worker heard it and died before it
     could say that it had.
@@ -54,4 +57,6 @@ def match_shots(fired: Sequence[float], events: Sequence[float], deaf: Sequence[
             detected.append(match)
         elif not any(abs(at - shot) <= SAME_SHOT_S for shot in unheard):
             false.append(at)
-    return Shots(tuple(unheard), tuple(detected), tuple(waiting), tuple(false))
+    told = [shot for shot in waiting if any(abs(at - shot) <= SAME_SHOT_S for at in rounds)]
+    missed = tuple(shot for shot in waiting if shot not in told)
+    return Shots(tuple(unheard), tuple(sorted(detected + told)), missed, tuple(false))
