@@ -112,7 +112,7 @@ class EventMaker:
         return self._judge.manifest.labels[0] if label == UNSURE and self._judge is not None else label
 
     def _say(self, told: _Told) -> Iterator[Event]:
-        best = max(told.bangs.values(), key=self._rank)
+        best = max(self._naming(told), key=self._rank)
         opinion = Opinion(best.label, best.score, best.threshold, best.pulse.probabilities)
         stands = bool(best.label)
         if not stands:
@@ -131,6 +131,18 @@ class EventMaker:
         fresh = stands and opinion.label not in told.claimed
         told.claimed |= {opinion.label} if fresh else set()
         yield self._event(told, opinion, best, fresh=fresh, urgent=urgent)
+
+    def _naming(self, told: _Told) -> Iterator[Verdict]:
+        """The verdicts that may name an event: of the bang that began it, and of others of its kind or shots.
+
+        What else is heard right after a shot does not make the shot a broken pane.
+        """
+        kinds = {self._kind(told.of.label)}
+        if self._judge is not None:
+            kinds.add(self._judge.manifest.labels[0])
+        for verdict in told.bangs.values():
+            if verdict.bang == told.of.bang or self._kind(verdict.label) in kinds:
+                yield verdict
 
     def _rank(self, verdict: Verdict) -> tuple[int, float]:
         """A shot goes before another kind that is sure, that before a perhaps, and that before nothing."""

@@ -143,6 +143,26 @@ def test_a_pane_that_breaks_after_the_shot_is_another_event(judge: Judge) -> Non
     assert events[0].event_id != events[1].event_id
 
 
+def test_what_is_heard_weakly_after_a_shot_does_not_rename_it(judge: Judge) -> None:
+    events = told(
+        judge,
+        verdict(1, 7.2, FIRST, "gunshot", 0.91),
+        verdict(2, 8.1, FIRST, "glass", 0.9, level=-21.0),
+        verdict(1, 7.2, FINAL, "unsure", 0.8),
+        verdict(2, 8.1, FINAL, "glass", 0.9, level=-21.0),
+    )
+    assert [event.label for event in events] == ["gunshot", "unsure"]
+
+
+def test_a_weak_shot_after_a_pane_is_not_hidden_by_it(judge: Judge) -> None:
+    events = told(
+        judge,
+        verdict(1, 7.2, FIRST, "glass", 0.9),
+        verdict(2, 8.1, FIRST, "gunshot", 0.9, level=-21.0),
+    )
+    assert [event.label for event in events] == ["glass", "gunshot"]
+
+
 def test_the_next_volley_is_another_event(judge: Judge) -> None:
     events = told(
         judge,

@@ -37,6 +37,7 @@ def timeline(seconds: float) -> Timeline:
     cut_s = min(12.0, max(5.0, 0.15 * seconds))
     kill_microphone, kill_core, kill_hub = 0.48 * seconds, 0.62 * seconds, 0.76 * seconds
     cut = 0.22 * seconds
+    volley = min(0.88 * seconds, seconds - 3.8)  # the model looks at the last round for 2.75 s
     faults = (
         Fault(0.10 * seconds, "unplug", "light", 2.0, 0.0, "light sensor unplugged for 2 s"),
         Fault(cut, "cut", "uplink", cut_s, 5.0, f"uplink cut for {cut_s:.0f} s"),
@@ -47,15 +48,15 @@ def timeline(seconds: float) -> Timeline:
     shots = (
         0.06 * seconds,
         0.16 * seconds,
-        cut + 0.35 * cut_s,
-        cut + 0.75 * cut_s,
+        cut + 0.24 * cut_s,
+        cut + 0.90 * cut_s,
         kill_microphone + 0.15,  # nobody hears this one: it must be accounted for as deaf time
         0.57 * seconds,
         kill_core + 0.25,
         0.70 * seconds,
         kill_hub + 0.3,
-        0.88 * seconds,
-        0.88 * seconds + 0.6,
+        volley,
+        volley + 0.6,
     )
     return Timeline(
         seconds, shots, _between(shots), faults, ((0.14 * seconds, "on"), (0.82 * seconds, "off"))
