@@ -23,7 +23,7 @@ EMULATED: Final = (  # each fits into a panel on a screen of 100 columns
     "replayed: BTHome advertisements; a synthesised street with shots and with bangs that are none",
     "real: the processes, disk, ZeroMQ with CURVE, the model on TFLite, SIGKILL, broken connections",
 )
-# The street is synthetic, so it is heard by the model that learned from synthesis alone: the shipped `gunshot`
+# The street is synthetic, so the model that learned from synthesis alone hears it: the shipped `gunshot`
 # learned from real guns, and rightly believes these less.
 _SITE: Final = """\
 box = "{box}"
