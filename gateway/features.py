@@ -230,4 +230,4 @@ def _phases(up: int, down: int) -> Samples:
 def as_sound(pcm: npt.NDArray[np.int16]) -> Samples:
     """The first channel of int16 PCM [samples, channels] or [samples], full scale 1.0."""
     mono = pcm[:, 0] if pcm.ndim == 2 else pcm
-    return mono.astype(np.float32) / np.float32(32768.0)
+    return np.multiply(mono, np.float32(1 / 32768.0), dtype=np.float32)

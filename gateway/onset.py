@@ -142,7 +142,12 @@ class OnsetFinder:
         history = np.concatenate((self._levels, levels))
         known = len(self._levels)
         medians = self._medians(history, known, len(levels))
-        for i, over in enumerate(levels - medians):
+        self._levels = history
+        overs = levels - medians
+        if not self._high and overs.max() < self._over_db:
+            self._dead = max(0, self._dead - len(levels))
+            return  # what follows is the same for frames one by one, but all day it is quiet
+        for i, over in enumerate(overs.tolist()):
             self._dead = max(0, self._dead - 1)
             at = known + i
             if over >= self._over_db and at >= _WARM_UP:
@@ -154,7 +159,6 @@ class OnsetFinder:
                 self._high = True
             elif over < self._over_db - _RELEASE_DB:
                 self._high = False
-        self._levels = history
 
     @staticmethod
     def _medians(history: npt.NDArray[np.float64], known: int, count: int) -> npt.NDArray[np.float64]:

@@ -6,7 +6,7 @@ Squares of the weighted samples give Leq; an exponential mean of them over 125 m
 the levels that LAmax and the percentiles are of.
 
 0 dB is a full-scale sine of 1000 Hz, as in AES17. What several channels hear is averaged as power. Sound is
-held for a quarter of a second (for bands one and a half), and only sums leave this module.
+held for a second (for bands two and a half), and only sums leave this module.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 MINUTE_S: Final = 60.0
 _SLICES_A_SECOND: Final = 8
 _STEPS: Final = 125  # of a slice: one a millisecond, in which the Fast level moves by 0.03 dB at most
+_MEMORY_STEPS: Final = 75  # of the networks' responses; with a slice 200, of which transforms are fast
 _FAST_S: Final = 0.125  # IEC 61672-1, 5.8
 _FULL_SCALE: Final = 32768.0**2 / 2  # mean square of a full-scale sine
 _FLOOR: Final = 1e-14  # -140 dB: digital silence is a number, too
@@ -72,7 +73,11 @@ class SoundLevels:
         self._slice_s = self._slice / rate_hz
         self.shape = (rate_hz, channels)
         self._channels = channels
-        self._networks = [_response(each, rate_hz, self._slice) for each in (a_weighting, c_weighting)]
+        self._memory = self._step * _MEMORY_STEPS
+        self._length = self._memory + self._slice
+        self._networks = [
+            _response(each, rate_hz, self._memory, self._length) for each in (a_weighting, c_weighting)
+        ]
         self._forget = np.exp(-self._step / rate_hz / _FAST_S)
         lag = np.arange(_STEPS)[:, None] - np.arange(_STEPS)
         self._fast_of = np.where(lag >= 0, (1.0 - self._forget) * self._forget ** np.maximum(lag, 0), 0.0)
@@ -81,13 +86,15 @@ class SoundLevels:
         self._sums = _Sums()
         self._minute: list[float] = []
         self._past: Minute | None = None
+        self._held: list[npt.NDArray[np.int16]] = []  # newer than the last slice
+        self._many = 0  # samples in it
         self.start()
 
     def start(self) -> None:
         """The next samples do not follow on those before."""
-        self._held: list[npt.NDArray[np.int16]] = []  # newer than the last slice
-        self._many = 0  # samples in it
-        self._last: Floats | None = None  # the last slice [channels, samples]
+        self._take_slices()
+        self._held, self._many = [], 0
+        self._last: Floats | None = None  # as much as the networks remember [channels, samples]
         self._fast: float | None = None
         if self._bands is not None:
             self._bands.start()
@@ -96,34 +103,36 @@ class SoundLevels:
         """Take samples [n, channels]."""
         self._held.append(pcm.reshape(len(pcm), -1))
         self._many += len(pcm)
-        if self._many < self._slice:
-            return
-        sound = np.concatenate(self._held)
-        while len(sound) >= self._slice:
-            self._take_slice(np.ascontiguousarray(sound[: self._slice].T, dtype=np.float64))
-            sound = sound[self._slice :]
-        self._held, self._many = [sound], len(sound)
+        if self._many >= _SLICES_A_SECOND * self._slice:
+            self._take_slices()
 
     def take(self) -> Levels | None:
         """Levels of the slices since this was last asked; None if there was none."""
+        self._take_slices()
         sums, self._sums = self._sums, _Sums()
         if not sums.slices:
             return None
         return Levels(decibels(sums.a / sums.slices), decibels(sums.c / sums.slices), decibels(sums.fast))
 
     def take_minute(self) -> Minute | None:
-        """The last whole minute of sound, once; None if none has become whole since."""
+        """The last whole minute of sound, once; None if none has become whole, within a second, since."""
         minute, self._past = self._past, None
         return minute
 
+    def _take_slices(self) -> None:
+        """All that are whole: done one after the other they cost less than each on its own."""
+        if self._many < self._slice:
+            return
+        sound = np.concatenate(self._held)
+        rest = len(sound) % self._slice
+        for first in range(0, len(sound) - rest, self._slice):
+            self._take_slice(np.ascontiguousarray(sound[first : first + self._slice].T, dtype=np.float64))
+        self._held, self._many = [sound[len(sound) - rest :]], rest
+
     def _take_slice(self, new: Floats) -> None:
-        # What lies before the first slice is taken to be its mean: an offset is no bang.
-        old = (
-            self._last
-            if self._last is not None
-            else np.broadcast_to(new.mean(axis=1, keepdims=True), new.shape)
-        )
-        self._last = new
+        if self._last is None:  # what lies before is taken to be the mean: an offset is no bang
+            self._last = np.repeat(new.mean(axis=1, keepdims=True), self._memory, axis=1)
+        old, self._last = self._last, new[:, -self._memory :]
         spectrum = np.fft.rfft(np.concatenate((old, new), axis=1))
         squares_a, squares_c = (self._squares(spectrum, network) for network in self._networks)
         steps = squares_a.reshape(_STEPS, -1).mean(axis=1)
@@ -143,7 +152,7 @@ class SoundLevels:
 
     def _squares(self, spectrum: Response, network: Response) -> Floats:
         """Mean over the channels of the square of the newest slice, weighted."""
-        sound = np.fft.irfft(spectrum * network, 2 * self._slice)[:, self._slice :]
+        sound = np.fft.irfft(spectrum * network, self._length)[:, self._memory :]
         squares: Floats = np.einsum("ij,ij->j", sound, sound) / self._channels
         return squares
 
@@ -212,20 +221,23 @@ def _shares(rate_hz: int, length: int) -> Iterable[tuple[int, Floats]]:
         yield int(bins[0]), np.clip(share, 0.0, 1.0)
 
 
-def _response(weighting: Callable[[Floats], Response], rate_hz: int, length: int) -> Response:
-    """Transform [length + 1], for blocks of 2 * `length`, of an impulse response of `length` samples.
+def _response(weighting: Callable[[Floats], Response], rate_hz: int, memory: int, length: int) -> Response:
+    """Transform, for blocks of `length`, of an impulse response of `memory` samples.
 
     It is that of the analogue network, sampled in frequency, so it has none of the bilinear transform's error
     near half the sample rate. A delay by a fraction of a sample makes it real there, else it would ring.
     """
-    many = 8 * length  # so long that what wraps around is nothing
+    many = 16 * memory  # so long that what wraps around is nothing
     hertz = np.arange(many // 2 + 1) * (rate_hz / many)
     gain = weighting(hertz)
     ahead = max(8, round(_AHEAD_S * rate_hz))
     delay = ahead + float(np.angle(gain[-1])) / np.pi
     gain = gain * np.exp(-2j * np.pi * hertz / rate_hz * delay)
-    impulse = np.fft.irfft(gain, many)[:length]
+    impulse = np.fft.irfft(gain, many)[:memory]
     fade = np.sin(0.5 * np.pi * (np.arange(ahead) + 0.5) / ahead) ** 2
     impulse[: ahead // 2] *= fade[: 2 * (ahead // 2) : 2]
     impulse[-ahead:] *= fade[::-1]
-    return np.fft.rfft(impulse, 2 * length)
+    # What the cut end would have summed up to is spread over all of it, so that an offset stays unheard.
+    bump = np.hanning(memory)
+    impulse -= impulse.sum() / bump.sum() * bump
+    return np.fft.rfft(impulse, length)

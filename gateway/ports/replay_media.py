@@ -10,6 +10,7 @@ from gateway.errors import BadFrame, ConfigError
 from gateway.media import AudioDriver, Block, Image, Pcm
 
 _SECOND: Final = 10**9
+_READ_AHEAD: Final = 16  # blocks
 _PICTURES: Final = {".jpg": "jpeg", ".jpeg": "jpeg", ".bmp": "bmp"}
 _NO_SIZE_MARKERS: Final = frozenset({0xC4, 0xC8, 0xCC})  # in the range of start-of-frame, but none
 
@@ -40,10 +41,10 @@ class SoundSource:
             return
         with self._open() as file:
             file.seek(first)
-            while len(pcm := self._read(file, first)):
+            for pcm in self._blocks(file, first):
                 at_ns = first * _SECOND // self._rate_hz
                 index = lap * self._samples + first
-                block = Block(at_ns, error_ns, self._rate_hz, index, pcm[:, : self._channels])
+                block = Block(at_ns, error_ns, self._rate_hz, index, pcm)
                 first += len(pcm)
                 yield at_ns, first * _SECOND // self._rate_hz, block
 
@@ -57,9 +58,16 @@ class SoundSource:
         except self._soundfile.LibsndfileError as error:
             raise ConfigError(f"{self._path} is no sound file ({error.error_string})") from error
 
+    def _blocks(self, file: Any, first: int) -> Iterator[Pcm]:
+        # Read many at a time: libsndfile's answer costs a quiet microphone more than all that listens to it.
+        while len(read := self._read(file, first)):
+            for start in range(0, len(read), self._block):
+                yield read[start : start + self._block, : self._channels]
+            first += len(read)
+
     def _read(self, file: Any, first: int) -> Pcm:
         try:
-            pcm: Pcm = file.read(self._block, dtype="int16", always_2d=True)
+            pcm: Pcm = file.read(_READ_AHEAD * self._block, dtype="int16", always_2d=True)
             return pcm
         except self._soundfile.LibsndfileError as error:
             at_s = first / self._rate_hz

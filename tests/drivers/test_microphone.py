@@ -61,6 +61,14 @@ def test_one_level_each_interval_over_its_own_samples_only() -> None:
     assert [round(values["level"]) for values in levels(driver, loud_then_quiet)] == [0, -40]
 
 
+@pytest.mark.parametrize("size", [960, 3840, 4801])
+def test_a_mean_ends_with_its_last_sample_wherever_in_a_block_that_lies(size: int) -> None:
+    steps = np.concatenate([sine(10 ** (-db / 20), 0.5) for db in range(10, 50, 10)])
+    driver = Microphone(MicrophoneSettings(every_s=0.5))
+    told = [values["level"] for block in blocks(steps, size) if (values := driver.decode(block))]
+    assert told == [pytest.approx(-db, abs=0.01) for db in range(10, 50, 10)]
+
+
 def test_sound_pressure_only_where_calibrated() -> None:
     plain, calibrated = MicrophoneSettings(), MicrophoneSettings(calibration_db=120.0)
     assert {m.unit for m in Microphone.measures(plain)} == {"dB[FS]"}

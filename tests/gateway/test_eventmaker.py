@@ -81,14 +81,24 @@ def test_a_second_look_that_knows_better_revises_at_once(judge: Judge) -> None:
 def test_what_cannot_be_claimed_any_more_is_withdrawn_aloud_but_sets_nothing_off(judge: Judge) -> None:
     events = told(judge, verdict(1, 1.0, FIRST, "gunshot", 0.85), verdict(1, 1.0, FINAL, "", 0.1))
     assert shape(events) == [("gunshot", 0, True, Lane.ALERT), ("other", 1, False, Lane.ALERT)]
-    perhaps = told(judge, verdict(1, 1.0, FIRST, "unsure", 0.5), verdict(1, 1.0, FINAL, "", 0.1))
+    perhaps = told(judge, verdict(1, 1.0, FIRST, "unsure", 0.65), verdict(1, 1.0, FINAL, "", 0.1))
     assert shape(perhaps) == [("unsure", 0, True, Lane.STATE), ("other", 1, False, Lane.STATE)]
 
 
+def test_a_faint_perhaps_waits_for_the_last_look(judge: Judge) -> None:
+    first = verdict(1, 1.0, FIRST, "unsure", 0.5)
+    assert told(judge, first) == []
+    assert told(judge, first, verdict(1, 1.0, FINAL, "", 0.1)) == []
+    (perhaps,) = told(judge, first, verdict(1, 1.0, FINAL, "unsure", 0.5))
+    assert shape([perhaps]) == [("unsure", 0, True, Lane.STATE)]
+    (shot,) = told(judge, first, verdict(1, 1.0, FINAL, "gunshot", 0.9))
+    assert shape([shot]) == [("gunshot", 0, True, Lane.ALERT)]
+
+
 def test_a_perhaps_that_becomes_sure_is_an_alert_then(judge: Judge) -> None:
-    events = told(judge, verdict(1, 1.0, FIRST, "unsure", 0.5), verdict(1, 1.0, FINAL, "gunshot", 0.9))
+    events = told(judge, verdict(1, 1.0, FIRST, "unsure", 0.65), verdict(1, 1.0, FINAL, "gunshot", 0.9))
     assert shape(events) == [("unsure", 0, True, Lane.STATE), ("gunshot", 1, True, Lane.ALERT)]
-    by_the_next = told(judge, verdict(1, 1.0, FIRST, "unsure", 0.5), verdict(2, 1.5, FIRST, "gunshot", 0.9))
+    by_the_next = told(judge, verdict(1, 1.0, FIRST, "unsure", 0.65), verdict(2, 1.5, FIRST, "gunshot", 0.9))
     assert shape(by_the_next) == shape(events)
     assert by_the_next[1].t_ns == 10**9
 
