@@ -18,12 +18,11 @@ from gateway.inference import load_runner
 from gateway.limiter import Limiter
 from gateway.manifest import Look
 from gateway.media import Block
-from gateway.onset import Found, OnsetFinder
+from gateway.onset import OVER_DB, Found, OnsetFinder
 from gateway.rounds import rounds_of
 from gateway.soundring import SoundRing
 from gateway.verdict import Judge, Verdict, front_end_of
 
-OVER_DB: Final = 9.0  # how far a bang must rise over the running median
 ONSET_ERROR_NS: Final = 1_000_000  # how far a found first sample may be off, added to the clock's error
 LOOKS: Final = (Look("first", 250, 500, 1), Look("second", 250, 2750, 2))  # where no model says otherwise
 _OPEN_MAX: Final = 256  # bangs listened to at the same time; the limiter allows far fewer

@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import faulthandler
 import fcntl
+import math
 import os
 import resource
 import selectors
 import signal
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +28,7 @@ from gateway.plan import PortPlan
 MEMORY_MIB: Final = {"serial": 128, "ble": 128, "gpio": 128, "alsa": 512, "v4l2": 512}
 MEMORY_MIB_RTSP: Final = 1024  # FFmpeg keeps pictures of its own
 PATIENCE_S: Final = 15.0  # a loop that does not come round for this long is stuck
+_SHORT_S: Final = 1.0  # a wait over which the alarm's timer need not rest
 _HIGH_FD: Final = 200  # a driver that closes what it did not open begins with the low ones
 
 
@@ -36,7 +39,9 @@ def lay_guard(run: Path, port: PortPlan) -> None:
     write_stacks_to(crash_path(run, port.number))
     mark_runs_in(mark_path(run, port.number))
     limit_memory(port.kind, port.url)
-    signal.setitimer(signal.ITIMER_REAL, 0)  # loading a model from a slow card may take long
+    loop = asyncio.get_running_loop()
+    if isinstance(loop, _WatchedLoop):
+        loop.watch.pause()  # loading a model from a slow card may take long
 
 
 def limit_memory(kind: str, url: str) -> None:
@@ -63,19 +68,41 @@ def write_stacks_to(path: Path) -> None:
 
 
 class _Watched(selectors.EpollSelector):
-    """Lets SIGALRM come if what the loop runs between two waits takes longer than `patience_s`."""
+    """Lets SIGALRM come if what the loop runs between two waits takes longer than `patience_s`.
+
+    Over short waits the timer runs on, and is set anew once a second: that costs a microphone less. So the
+    patience may be shorter by two seconds.
+    """
 
     def __init__(self, patience_s: float) -> None:
         super().__init__()
         self._patience_s = patience_s
+        self._set_s = -math.inf
+        self._short_s = min(_SHORT_S, patience_s / 8)
+
+    def pause(self) -> None:
+        """No alarm until the loop comes round again."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._set_s = -math.inf
 
     def select(self, timeout: float | None = None) -> Any:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        is_long = timeout is None or timeout > self._short_s
+        if is_long:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         found = super().select(timeout)
-        signal.setitimer(signal.ITIMER_REAL, self._patience_s)
+        now_s = time.monotonic()
+        if is_long or now_s - self._set_s > self._short_s:
+            signal.setitimer(signal.ITIMER_REAL, self._patience_s)
+            self._set_s = now_s
         return found
+
+
+class _WatchedLoop(asyncio.SelectorEventLoop):
+    def __init__(self, watch: _Watched) -> None:
+        super().__init__(watch)
+        self.watch = watch
 
 
 def watched_loop(patience_s: float | None = None) -> asyncio.AbstractEventLoop:
     """A loop that ends its process, stacks written, if it does not come round in time. Main thread only."""
-    return asyncio.SelectorEventLoop(_Watched(PATIENCE_S if patience_s is None else patience_s))
+    return _WatchedLoop(_Watched(PATIENCE_S if patience_s is None else patience_s))

@@ -16,12 +16,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from gateway.admission import TIMES_BUDGET
 from gateway.bundle import Bundle
 from gateway.errors import BundleError
 from gateway.inference import LITERT, runtime_installed
 
 ROUNDS: Final = 300
-TIMES_BUDGET: Final = 10.0  # budgets are an x86 core's; a small board's core takes about ten times as long
 _TIMEOUT_S: Final = 60.0
 _KEPT_ENVIRONMENT: Final = ("PYTHONPATH", "PYTHONHOME", "GATEWAY_TFLITE")
 _REMEMBERED: Final = 64  # measurements that are kept; the oldest go

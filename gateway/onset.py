@@ -18,6 +18,7 @@ _Number = TypeVar("_Number", np.float32, np.float64)
 
 LOW_HZ: Final = 200.0  # the lowest two 100 Hz bins hold wind and engines
 HIGH_HZ: Final = 3400.0
+OVER_DB: Final = 9.0  # how far a bang must rise over the running median, if nothing else is said
 _HOP_S: Final = 0.0025
 _HOPS_IN_FRAME: Final = 4
 _MEDIAN: Final = 120  # levels: 300 ms

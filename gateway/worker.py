@@ -61,12 +61,16 @@ _log = logging.getLogger("worker")
 class Worker:
     """Wires one port, its sensors and the link together."""
 
-    def __init__(self, plan: Plan, port: PortPlan) -> None:
+    def __init__(self, plan: Plan, port: PortPlan, heartbeat_fd: int | None = None) -> None:
         run = plan.state / "run"
         run.mkdir(parents=True, exist_ok=True)
         self._plan = port
+        self._heartbeat_fd = heartbeat_fd
         self.counters: Counter[str] = Counter()
-        self._sensors = [Sensor(sensor, plan.state) for sensor in port.sensors]
+        self._sensors: list[Sensor] = []
+        for sensor in port.sensors:
+            self._beat()  # to try a model may take half a minute
+            self._sensors.append(Sensor(sensor, plan.state))
         self._flood = Flood()
         self._routes = Routes(port.kind, self._sensors, self.counters)
         self._port: Port = open_port(port, [sensor.driver for sensor in self._sensors])
@@ -101,7 +105,7 @@ class Worker:
             self._port.on_bad = self._telling.due.set
             self._port.on_misheard = self._misheard.begins
 
-    async def run(self, stop: asyncio.Event, heartbeat_fd: int | None) -> None:
+    async def run(self, stop: asyncio.Event) -> None:
         """Serve the port until `stop` is set; then hand over what is left, for two seconds at most."""
         for sensor in self._sensors:
             if sensor.model_off or sensor.standing_in:
@@ -112,7 +116,7 @@ class Worker:
                 async with asyncio.TaskGroup() as serving:
                     tasks = [
                         serving.create_task(self._serve()),
-                        serving.create_task(self._tick(heartbeat_fd)),
+                        serving.create_task(self._tick()),
                     ]
                     parts = (self._commands, self._deeds, *self._lamps)
                     tasks += [serving.create_task(part.run()) for part in parts if part is not None]
@@ -289,12 +293,15 @@ class Worker:
         waiting = [sensor.waiting_since_ns() for sensor in self._sensors] + [self._link.oldest_ns]
         self._progress.set(min([self._heard_ns, *(t_ns for t_ns in waiting if t_ns is not None)]))
 
-    async def _tick(self, heartbeat_fd: int | None) -> None:
+    def _beat(self) -> None:
+        if self._heartbeat_fd is not None:
+            with contextlib.suppress(BlockingIOError):  # a supervisor that does not read still lives
+                os.write(self._heartbeat_fd, b".")
+
+    async def _tick(self) -> None:
         """The heartbeat, and what is told late so that it is told seldom; idle in between."""
         while True:
-            if heartbeat_fd is not None:
-                with contextlib.suppress(BlockingIOError):  # a supervisor that does not read still lives
-                    os.write(heartbeat_fd, b".")
+            self._beat()
             now_ns = time.monotonic_ns()
             if self._opened_ns is not None and now_ns - self._opened_ns > WELL_S * 1e9:
                 self._well()
@@ -359,7 +366,7 @@ async def _run(plan: Plan, number: int, heartbeat_fd: int | None) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    await Worker(plan, port).run(stop, heartbeat_fd)
+    await Worker(plan, port, heartbeat_fd).run(stop)
 
 
 def main(arguments: list[str]) -> int:
@@ -373,7 +380,6 @@ def main(arguments: list[str]) -> int:
         heartbeat_fd = int(arguments[2]) if len(arguments) == 3 else None
         if heartbeat_fd is not None:
             os.set_blocking(heartbeat_fd, False)
-            os.write(heartbeat_fd, b".")  # loading a model may take seconds
         plan, number = load_plan(Path(arguments[0])), int(arguments[1])
         crash = crash_path(plan.state / "run", number)
         sys.excepthook = lambda _, error, trace: die_of(error, crash)

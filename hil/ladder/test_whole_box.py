@@ -50,7 +50,7 @@ def _microphone(mic: Microphone) -> str:
     return (
         _serial("microphone", "microphone", mic.port).rstrip()
         + f"\nrate_hz = {mic.rate_hz}\n"
-        + 'stages = [{ onset = "9 dB" }, { model = "gunshot-synthetic", score_min = 0.35 }, '
+        + 'stages = [{ onset = "9 dB" }, { model = "gunshot-synthetic", score_min = 0.25 }, '
         + '{ throttle = "2 s" }]\n\n'
     )
 

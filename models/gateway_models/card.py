@@ -11,7 +11,8 @@ _HEAD: Final = """\
 Two looks at a bang: 250 ms before its first sample to 500 ms after it, and to 2750 ms after it. Each is
 a log-mel picture (40 bands, 60 to 3900 Hz) and a small network of {weights} weights that sees it in coarse
 cells; what they say is averaged and calibrated into probabilities of {labels}.
-Sure of a shot from {sure} on, unsure from {unsure} on.
+Sure of a shot from {sure} on: an alarm. Unsure from {unsure} on: told of without alarm, for other
+boxes that may have heard it, too.
 
 ## What it is not
 - **Not proof, and not a reason to act alone.** Several boxes must agree, and a person must judge.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.admission import admit
-from gateway.bundle import find_bundle, load_bundle
+from gateway.bundle import Bundle, find_bundle, load_bundle
 from gateway.errors import ConfigError
 from gateway_models.hearing import Costs, hear
 from gateway_models.judgement import Heard, Subject, judge
@@ -61,6 +61,8 @@ class Evaluate:
         require_soundfile()
         folder = bundle_folder(arguments.bundle, arguments.state)
         clips = read_manifest(arguments.data)
+        if warning := learned_from(load_bundle(folder), clips):
+            print(warning, file=sys.stderr)
         heard, judgement = evaluate(folder, clips, arguments.variant, arguments.workers)
         if all(one.problem for one in heard):
             raise ConfigError(f"none of the {len(heard)} clips can be judged: the first {heard[0].problem}")
@@ -71,6 +73,19 @@ class Evaluate:
         if arguments.out is not None:
             print(f"written to {arguments.out}", file=sys.stderr)
         return 0
+
+
+def learned_from(bundle: Bundle, clips: Sequence[Clip]) -> str:
+    """A warning if the bundle learned from sources that clips are of; "" if it did not."""
+    known = {source.name for source in bundle.manifest.provenance.sources}
+    mine = [clip for clip in clips if clip.source in known]
+    if not mine:
+        return ""
+    names = ", ".join(sorted({clip.source for clip in mine}))
+    return (
+        f"{len(mine)} of the {len(clips)} clips are of sources that {bundle.manifest.name} learned from"
+        f" ({names}): on them the figures flatter it. Its card has figures on places held out."
+    )
 
 
 def evaluate(

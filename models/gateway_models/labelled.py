@@ -11,7 +11,7 @@ that ends in a time ("#12.5s") says that the clip was cut out of a longer record
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -60,12 +60,19 @@ class Unreadable(RuntimeError):
 def read_manifest(folder: Path) -> list[Clip]:
     """The clips of `folder`/manifest.csv. Raises ConfigError, naming the line."""
     path = folder / MANIFEST
+    clips: list[Clip] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)
             if not {"file", "label"} <= set(rows.fieldnames or ()):
-                raise ConfigError("the first line must name at least the columns file and label", str(path))
-            clips = [_clip(folder, row, f"{path}:{rows.line_num}") for row in rows]
+                raise ConfigError(_no_columns(rows.fieldnames or ()), str(path))
+            lines: dict[Path, int] = {}
+            for row in rows:
+                clip = _clip(folder, row, f"{path}:{rows.line_num}")
+                if (before := lines.setdefault(clip.file, rows.line_num)) != rows.line_num:
+                    text = f"line {before} names {row['file']} already: a clip must count once"
+                    raise ConfigError(text, f"{path}:{rows.line_num}")
+                clips.append(clip)
     except FileNotFoundError:
         raise ConfigError(f"there is no {MANIFEST} in {folder}; its columns: docs/evaluation.md") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -75,13 +82,26 @@ def read_manifest(folder: Path) -> list[Clip]:
     return clips
 
 
+def _no_columns(names: Sequence[str]) -> str:
+    text = "the first line must name at least the columns file and label"
+    (only,) = names if len(names) == 1 else ("",)
+    for mark, word in ((";", "semicolons"), ("\t", "tabs")):
+        if mark in only:
+            return f"{text}, with commas between them: these are {word}"
+    return text
+
+
 def _clip(folder: Path, row: Mapping[str, str | None], where: str) -> Clip:
     def cell(name: str) -> str:
         return (row.get(name) or "").strip()
 
     file, label = cell("file"), cell("label")
-    if not file or label not in (GUNSHOT, NEGATIVE):
-        raise ConfigError(f'needs a file, and as label "{GUNSHOT}" or "{NEGATIVE}", not "{label}"', where)
+    if not file:
+        raise ConfigError("needs a file: the path of a clip, from the manifest's folder on", where)
+    if label not in (GUNSHOT, NEGATIVE):
+        raise ConfigError(
+            f'needs as label "{GUNSHOT}" or "{NEGATIVE}", in small letters, not "{label}"', where
+        )
     if Path(file).is_absolute() or ".." in Path(file).parts:
         raise ConfigError(f"file {file!r} must lie in the manifest's own folder", where)
     source = cell("source") or "recordings"

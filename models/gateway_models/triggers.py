@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.features import Samples
-from gateway.onset import OnsetFinder
+from gateway.onset import OVER_DB, OnsetFinder
 
-OVER_DB: Final = 9.0
 _BLOCK_S: Final = 0.5
 
 

@@ -53,7 +53,7 @@ async def working(plan: Plan, *ports: int) -> AsyncIterator[list[Worker]]:
     workers = [Worker(plan, plan.ports[n]) for n in ports]
     async with asyncio.TaskGroup() as group:
         for worker in workers:
-            group.create_task(worker.run(stop, None))
+            group.create_task(worker.run(stop))
         await until(lambda: all(worker._opened_ns for worker in workers))
         yield workers
         stop.set()

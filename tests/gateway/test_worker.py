@@ -132,7 +132,7 @@ def test_a_bug_in_a_driver_ends_the_worker_and_keeps_the_frame(
     async def run() -> None:
         core = Core(plan)
         try:
-            await Worker(plan, plan.ports[0]).run(asyncio.Event(), None)
+            await Worker(plan, plan.ports[0]).run(asyncio.Event())
         finally:
             core.close()
             assert [record["values"]["mark"] for record in core.of(Kind.READING)] == [1]

@@ -32,7 +32,7 @@ async def test_edges_and_losses_go_to_the_sensor_on_their_line(plan: Plan) -> No
     core, stop = Core(plan), asyncio.Event()
     worker = Worker(plan, plan.ports[0])
     async with asyncio.TaskGroup() as group:
-        group.create_task(worker.run(stop, None))
+        group.create_task(worker.run(stop))
         await until(lambda: worker.counters["frames"] == 3)
         worker._tell(0)
         await core.until(lambda records: len(records) == 3)
@@ -79,7 +79,7 @@ async def test_a_line_that_did_not_change_was_not_deaf(tmp_path: Path) -> None:
     worker = Worker(plan, plan.ports[0])
     chip = worker._port = Chip()
     async with asyncio.TaskGroup() as group:
-        group.create_task(worker.run(stop, None))
+        group.create_task(worker.run(stop))
         await core.until(lambda records: len(records) == 1)
         pulled_ns = time.monotonic_ns()
         chip.pull()

@@ -197,7 +197,7 @@ from gateway.worker import Worker
 async def main():
     plan = load_plan(Path(sys.argv[1]))
     worker, stop = Worker(plan, plan.ports[0]), asyncio.Event()
-    running = asyncio.ensure_future(worker.run(stop, None))
+    running = asyncio.ensure_future(worker.run(stop))
     while not worker.counters["frames"]:
         await asyncio.sleep(0.01)
     stop.set()

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gateway.cli import main
 from gateway.errors import BundleError
 from gateway.inference import load_runner
 from gateway.verdict import Judge
+from gateway_models.evaluate import learned_from
 from gateway_models.hearing import hear, play
 from gateway_models.labelled import read_manifest
 from gateway_models.onsets import onsets_of
@@ -98,6 +100,14 @@ def test_a_report_for_people(clips: Path, bundle: Path, capfd: pytest.CaptureFix
     assert "small 1.0.0" in out
     assert "4 clips could not be judged" in out
     assert "16 clips in" in err
+
+
+def test_who_judges_by_what_it_learned_from_is_told(clips: Path, bundle: Path) -> None:
+    sources = load_bundle(bundle).manifest.provenance.sources
+    heard = read_manifest(clips)
+    assert learned_from(load_bundle(bundle), heard) == ""
+    again = [replace(clip, source=sources[0].name) for clip in heard[:3]]
+    assert learned_from(load_bundle(bundle), again + heard[3:]).startswith(f"3 of the {len(heard)} clips")
 
 
 def test_refusals(clips: Path, bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -41,9 +41,15 @@ def test_all_columns(tmp_path: Path) -> None:
         ("file,label\n", "names no clips"),
         (
             "file,label\na.wav,gunshot\nb.wav,shot\n",
-            'manifest.csv:3: needs a file, and as label "gunshot" or',
+            'manifest.csv:3: needs as label "gunshot" or',
         ),
-        ("file,label\n,gunshot\n", "needs a file"),
+        ("file;label\na.wav;gunshot\n", "commas between them: these are semicolons"),
+        ("file,label\na.wav,Negative\n", "in small letters"),
+        (
+            "file,label\na.wav,gunshot\nb.wav,gunshot\n./a.wav,gunshot\n",
+            "manifest.csv:4: line 2 names ./a.wav",
+        ),
+        ("file,label\n,gunshot\n", "needs a file: the path"),
         ("file,label\n../a.wav,gunshot\n", "must lie in the manifest's own folder"),
         ("file,label\n/etc/passwd,gunshot\n", "must lie in the manifest's own folder"),
     ],

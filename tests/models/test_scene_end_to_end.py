@@ -1,4 +1,4 @@
-"""A synthesised street through onset and the shipped model, in 20 ms blocks, as a worker does it.
+"""A synthesised street through onset and the shipped model, block by block, as a worker does it.
 
 The model learned from real guns; a synthesised one is not to be believed at any price. So what is asked here
 is that it ranks the shots of a scene above its other bangs, and that what it says comes in time and once.

@@ -56,7 +56,7 @@ measures = ["temperature", "humidity", "battery"]
 driver = "microphone"
 port = "replay:{folder}/street.wav?start={start_ns}"
 stages = [
-  {{ onset = "9 dB" }}, {{ model = "gunshot-synthetic", score_min = 0.35 }},
+  {{ onset = "9 dB" }}, {{ model = "gunshot-synthetic", score_min = 0.25 }},
   {{ throttle = "2 s" }},
 ]
 """

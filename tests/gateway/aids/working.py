@@ -15,7 +15,7 @@ async def working(plan: Plan) -> AsyncIterator[Worker]:
     stop = asyncio.Event()
     worker = Worker(plan, plan.ports[0])
     async with asyncio.TaskGroup() as group:
-        group.create_task(worker.run(stop, None))
+        group.create_task(worker.run(stop))
         yield worker
         stop.set()
 
