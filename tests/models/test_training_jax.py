@@ -16,7 +16,7 @@ _CHECKS = Path(__file__).parent / "aids" / "jax_checks.py"
 @pytest.fixture(scope="module")
 def measured() -> Any:
     if not _PYTHON.exists():
-        pytest.skip("NOT RUN: there is no training environment; ./dev models makes it")
+        pytest.skip("training has an environment of its own, not set up here (./dev models makes it)")
     environment = os.environ | {
         "PYTHONPATH": f"{_ROOT}{os.pathsep}{_ROOT / 'models'}",
         "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
