@@ -20,6 +20,7 @@ from gateway.limiter import Limiter
 from gateway.manifest import Look, Manifest
 from gateway.media import Block
 from gateway.modelload import NoModelNow, open_model
+from gateway.modelnote import ModelNote, write_note
 from gateway.modelstore import ModelStore
 from gateway.reading import UNCLASSIFIED, UNSURE, Event, HealthCode
 from gateway.stage import Stage, StageSettings, decibels, seconds
@@ -179,11 +180,24 @@ class Model(Stage):
         for verdict in self._listener.hear(item):
             yield from self._events.take(verdict)
         if self._listener.off is not None and self.off is None:
-            super().do_without(self._listener.off)
+            self._give_up(self._listener.off)
 
     def waiting_since_ns(self) -> int | None:
-        """Time of the first sample of the oldest bang of which nothing was said yet."""
-        return self._listener.waiting_since_ns()
+        """Time of the first sample of the oldest bang of which nothing was said yet, or not all."""
+        times = (self._listener.waiting_since_ns(), self._events.waiting_since_ns())
+        return min((t_ns for t_ns in times if t_ns is not None), default=None)
+
+    def broke_off(self) -> Iterator[Event]:
+        """What can be said of the bangs under way."""
+        for verdict in self._listener.end():
+            yield from self._events.take(verdict)
+
+    def _give_up(self, error: BundleError) -> None:
+        """The model answered what no model should: doctor is told, and it is tried once more in a while."""
+        super().do_without(error)
+        self._is_worth_a_retry = True
+        if self._store is not None:
+            write_note(self._store.state, self.sensor, ModelNote(self.settings.bundle, "", str(error)))
 
     def _use(self, judge: Judge | None) -> None:
         self._listener.use(judge)

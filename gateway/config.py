@@ -223,7 +223,7 @@ class _Site:
         if (url := self._port_url(sensor, text, driver.kind)) is None:
             return None
         # All audio drivers on one sound card must ask for the same stream.
-        shape = tuple(getattr(driver, name, None) for name in ("rate_hz", "channels", "block_ms"))
+        shape = tuple(getattr(driver, name, None) for name in ("rate_hz", "channels"))
         port = self._ports.setdefault(url, _Port(url, driver.kind, shape))
         if (port.kind, port.shape) != (driver.kind, shape):
             other = port.users[0]

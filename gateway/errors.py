@@ -10,7 +10,7 @@
     ├── WireError        a peer sent something outside the protocol      -> counted, the connection is reset
     ├── HubError         the hub cannot start or write its disk          -> stops the hub; boxes keep all
     └── BundleError      a model bundle is damaged or does not fit       -> that sensor runs without its model
-        └── BadAnswer    a model computed what is no number              -> counted; that sound has no verdict
+        └── BadAnswer    a model computed what is no number              -> counted; goes on without the model
 
 Anything else that leaves a driver is a bug: it kills that worker, loudly, alone.
 """

@@ -91,6 +91,10 @@ class EventMaker:
         if told.revision < 0 and told.is_over:
             self._open.remove(told)
 
+    def waiting_since_ns(self) -> int | None:
+        """Time of the oldest bang of which something may be said, but was not yet."""
+        return min((told.of.t_ns for told in self._open if told.revision < 0), default=None)
+
     def _event_of(self, verdict: Verdict) -> _Told | None:
         """The event that a verdict is about, perhaps a new one; None if there is nothing to be said of it."""
         for told in self._open:
@@ -104,7 +108,7 @@ class EventMaker:
             if not (told.is_over and verdict.t_ns - told.last_ns > max(TOGETHER_NS, _ECHO_NS))
         ][-_OPEN_MAX:]
         for told in self._open:
-            same = self._kind(told.label) == self._kind(verdict.label)
+            same = self._kind(told.label or told.of.label) == self._kind(verdict.label)
             if told.echoes(verdict) or (same and told.is_near(verdict)):
                 return told
         told = _Told(os.urandom(8), verdict)

@@ -80,6 +80,10 @@ class AudioDriver(Driver):
         """The rate this sensor needs: `rate_hz`, unless its settings name another."""
         return self.rate_hz
 
+    def channels_for(self) -> int:
+        """How many channels this sensor listens to: `channels`, unless its settings say otherwise."""
+        return self.channels
+
     def decode(self, frame: Block) -> Values | None:
         """The values in one block (a level, say)."""
         return super().decode(frame)

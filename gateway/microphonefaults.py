@@ -138,7 +138,7 @@ class MicrophoneFaults:
         if self._many < block.rate_hz:
             return
         pcm = np.concatenate(self._held)
-        self._held, self._many = [], 0
+        self._held, self._many = [pcm[block.rate_hz :]], len(pcm) - block.rate_hz
         for code, verdict in self._judge(pcm[: block.rate_hz]).items():
             change = self._memories[code].take(code, block.t_ns, verdict)
             if change is not None:
@@ -294,7 +294,10 @@ def _hum(rms: Floats, low: Floats) -> Verdict:
         return Verdict(None)
     spectrum = np.abs(np.fft.rfft(low[:, channel] * np.hanning(len(low))))  # a bin is 1 Hz
     share_of_low = float((low[:, channel] ** 2).mean()) / float(rms[channel]) ** 2
-    power = spectrum**2 * (share_of_low / float((spectrum**2).sum()))
+    whole = float((spectrum**2).sum())
+    if whole == 0.0:
+        return Verdict()  # a tone of which the low sound holds nothing at all
+    power = spectrum**2 * (share_of_low / whole)
     for mains in _MAINS_HZ:
         comb = 0.0
         for number in range(1, 16):

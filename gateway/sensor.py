@@ -104,6 +104,12 @@ class Sensor:
         if self._drift is not None:
             self._drift.on_feed(t_ns, source, measure, value)
 
+    def broke_off(self) -> Iterator[Any]:
+        """Nothing comes any more, for now: what can be said of what is under way."""
+        for number, stage in enumerate(self._stages):
+            for item in stage.broke_off():
+                yield from run_stages(self._stages[number + 1 :], item)
+
     def waiting_since_ns(self) -> int | None:
         """Time of the oldest sample that a stage still holds back; None if none does."""
         times = (stage.waiting_since_ns() for stage in self._stages)

@@ -43,11 +43,15 @@ class Levels:
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """The Fast A levels that are exceeded in 10, 50 and 90 % of a minute; Leq in each band, if asked for."""
+    """Of one minute: the Fast A levels that are exceeded in 10, 50 and 90 % of it, the equivalent A level
+    and the highest Fast one; Leq in each band, if asked for.
+    """
 
     l10: float
     l50: float
     l90: float
+    laeq_60s: float
+    lamax_60s: float
     bands: tuple[float, ...] = ()
 
 
@@ -84,7 +88,8 @@ class SoundLevels:
         self._carry = self._forget ** np.arange(1, _STEPS + 1)
         self._bands = _BandSums(rate_hz) if bands else None
         self._sums = _Sums()
-        self._minute: list[float] = []
+        self._minute: list[float] = []  # Fast levels, one a slice
+        self._minute_sums = _Sums()
         self._past: Minute | None = None
         self._held: list[npt.NDArray[np.int16]] = []  # newer than the last slice
         self._many = 0  # samples in it
@@ -140,10 +145,11 @@ class SoundLevels:
             self._fast = float(steps.mean())
         fast = self._fast_of @ steps + self._carry * self._fast
         self._fast = float(fast[-1])
-        self._sums.slices += 1
-        self._sums.a += float(steps.mean())
-        self._sums.c += float(squares_c.mean())
-        self._sums.fast = max(self._sums.fast, float(fast.max()))
+        for sums in (self._sums, self._minute_sums):
+            sums.slices += 1
+            sums.a += float(steps.mean())
+            sums.c += float(squares_c.mean())
+            sums.fast = max(sums.fast, float(fast.max()))
         if self._bands is not None:
             self._bands.push(new)
         self._minute.append(self._fast)
@@ -159,7 +165,15 @@ class SoundLevels:
     def _end_minute(self) -> None:
         low, middle, high = np.percentile(self._minute, (10, 50, 90))
         bands = self._bands.take() if self._bands is not None else ()
-        self._past = Minute(decibels(high), decibels(middle), decibels(low), bands)
+        sums, self._minute_sums = self._minute_sums, _Sums()
+        self._past = Minute(
+            l10=decibels(high),
+            l50=decibels(middle),
+            l90=decibels(low),
+            laeq_60s=decibels(sums.a / sums.slices),
+            lamax_60s=decibels(sums.fast),
+            bands=bands,
+        )
         self._minute = []
 
 

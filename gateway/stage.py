@@ -89,6 +89,10 @@ class Stage:
         """Take one item, yield what is left of it (nothing, itself, or something smaller)."""
         yield item
 
+    def broke_off(self) -> Iterator[Any]:
+        """The stream broke off: what can be said of what is under way."""
+        return iter(())
+
     def waiting_since_ns(self) -> int | None:
         """Time of the oldest sample this stage still holds back; None if it holds nothing."""
         return None

@@ -15,7 +15,6 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -84,7 +83,11 @@ class Worker:
         if is_fed or any(sensor.plan.commands for sensor in self._sensors):
             by_number = {sensor.plan.number: sensor for sensor in self._sensors}
             self._commands = CommandSocket(run / f"port-{port.number}.sock", by_number, self._port, self._put)
-        self._deeds = _deeds(plan, port, self._commands, self._put_planned)
+        self._deeds: Deeds | None = None  # what follows from records here
+        if port.rules or port.feeds:
+            import gateway.deeds  # other workers do without it
+
+            self._deeds = gateway.deeds.Deeds(plan, port, self._commands, self._put_planned)
         self._lamps: list[LampKeeper] = []
         if any(sensor.driver.lamp for sensor in self._sensors):
             from gateway.lampkeeper import keep_lamps  # other workers do without it
@@ -114,10 +117,7 @@ class Worker:
             link = linking.create_task(self._link.run())
             try:
                 async with asyncio.TaskGroup() as serving:
-                    tasks = [
-                        serving.create_task(self._serve()),
-                        serving.create_task(self._tick()),
-                    ]
+                    tasks = [serving.create_task(each) for each in (self._serve(), self._tick())]
                     parts = (self._commands, self._deeds, *self._lamps)
                     tasks += [serving.create_task(part.run()) for part in parts if part is not None]
                     await stop.wait()
@@ -131,6 +131,8 @@ class Worker:
         self._port.close()
         if self._in_hand is not None:  # a driver failed on it: it belongs into the bug report
             self._bad.keep(*self._in_hand)
+        else:
+            self._break_off()
         self._bad.write()
         self._tell(time.monotonic_ns(), at_last=True)
         all_kept = await self._link.flush(FLUSH_S)
@@ -268,6 +270,7 @@ class Worker:
 
     def _port_gone(self, error: PortGone) -> None:
         """Say it once, and remember since when nothing is heard."""
+        self._break_off()
         self._hear_silence(time.monotonic_ns())
         self._condition.breaks(str(error))
         self.counters["port_gone"] += 1
@@ -277,6 +280,12 @@ class Worker:
             self._is_gone = True
             for sensor in self._sensors:
                 self._put_health(sensor, HealthCode.PORT_GONE)
+
+    def _break_off(self) -> None:
+        """What can be said of what was under way when no more came."""
+        for sensor in self._sensors:
+            for record in sensor.broke_off():
+                self._put(record, sensor)
 
     def _hear_silence(self, now_ns: int) -> None:
         """A line that says nothing says that nothing changed: while its chip is open, it is heard."""
@@ -344,17 +353,6 @@ class Worker:
             if part is not None:
                 own += part.counters
         return dict(own)
-
-
-def _deeds(
-    plan: Plan, port: PortPlan, commands: CommandSocket | None, put: Callable[[Record, SensorPlan], object]
-) -> "Deeds | None":
-    """What follows from records here; None, and nothing imported, for a port without rules and feeds."""
-    if not port.rules and not port.feeds:
-        return None
-    from gateway.deeds import Deeds
-
-    return Deeds(plan, port, commands, put)
 
 
 async def _run(plan: Plan, number: int, heartbeat_fd: int | None) -> None:

@@ -2,8 +2,11 @@
 
 `level` is the mean over `every_s` of the square of all samples, unweighted. Like the meters of AES17-2020 it
 counts from a full-scale sine (0 dB[FS]), which puts a full-scale square wave at +3.01. LAeq, LCeq and LAmax
-(IEC 61672-1) cover the eighths of a second that ended in it; L10, L50, L90, and with `bands` the thirds of
-octaves (IEC 61260-1), come with the reading that ends a minute. A `throttle` would leave those out.
+(IEC 61672-1) cover the eighths of a second that ended in it; L10, L50, L90, the minute's own LAeq and LAmax,
+and with `bands` the thirds of octaves (IEC 61260-1), come with the reading that ends a minute. A `throttle` would leave those out.
+
+With `channels` a card's microphones are heard as one: levels are their mean, bangs are looked for in the
+first. Health records tell of one that is silent, turned round or has changed places with another.
 
 `calibration_db` is the sound pressure level that makes the microphone read 0 dB[FS]: hold a 94 dB
 calibrator to it, and take 94 minus the level then reported. Without it, levels end in _fs: of full scale.
@@ -23,7 +26,7 @@ from gateway.soundlevel import MINUTE_S, Levels, Minute, SoundLevels, band_names
 _FULL_SCALE_SINE: Final = 32768.0**2 / 2  # mean square
 _FLOOR: Final = 1e-12  # -120 dB: digital silence is a number, too
 _LEVELS: Final = ("laeq", "lceq", "lamax")
-_MINUTE: Final = ("l10", "l50", "l90")
+_MINUTE: Final = ("l10", "l50", "l90", "laeq_60s", "lamax_60s")
 _OF_FULL_SCALE: Final = tuple(Measure(f"{name}_fs", "dB[FS]") for name in _LEVELS + _MINUTE)
 _CALIBRATED: Final = tuple(Measure(name, "dB[SPL]") for name in _LEVELS + _MINUTE)
 
@@ -31,12 +34,13 @@ _CALIBRATED: Final = tuple(Measure(name, "dB[SPL]") for name in _LEVELS + _MINUT
 @dataclass(frozen=True)
 class MicrophoneSettings(Settings):
     """Seconds a level covers; dB SPL at 0 dB[FS], if the microphone was calibrated; samples a second,
-    for a card that cannot do 48000; whether to measure in thirds of octaves, too.
+    for a card that cannot do 48000; microphones on one card; whether to measure in thirds of octaves, too.
     """
 
     every_s: Annotated[float, Interval(ge=0.1, le=3600)] = 1.0
     calibration_db: Annotated[float, Interval(ge=0, le=200)] | None = None
     rate_hz: Annotated[int, Interval(ge=8_000, le=192_000)] = 48_000
+    channels: Annotated[int, Interval(ge=1, le=8)] = 1
     bands: bool = False
 
 
@@ -62,6 +66,10 @@ class Microphone(AudioDriver):
     def rate_for(self) -> int:
         """As its settings have it."""
         return self.settings.rate_hz
+
+    def channels_for(self) -> int:
+        """As its settings have it."""
+        return self.settings.channels
 
     def reset(self) -> None:
         """Begin a new mean, and a new minute."""

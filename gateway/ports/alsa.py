@@ -142,7 +142,7 @@ def _wish(drivers: Sequence[Driver]) -> Wish:
     """What all drivers on the card can live with. Raises ConfigError if there is no such thing."""
     audio = [driver for driver in drivers if isinstance(driver, AudioDriver)]
     rates = {driver.rate_for() for driver in audio}
-    channels = {driver.channels for driver in audio}
+    channels = {driver.channels_for() for driver in audio}
     if len(audio) < len(drivers) or len(rates) > 1 or len(channels) > 1:
         raise ConfigError(
             "sensors on one sound card must be microphones with the same rate and channels; "

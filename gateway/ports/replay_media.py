@@ -28,9 +28,9 @@ class SoundSource:
             self._rate_hz = file.samplerate
             self._samples = file.frames
             channels = file.channels
-        if channels < driver.channels:
-            raise ConfigError(f"{path} has {channels} channels, its driver wants {driver.channels}")
-        self._channels = driver.channels
+        self._channels = driver.channels_for()
+        if channels < self._channels:
+            raise ConfigError(f"{path} has {channels} channels, its sensor wants {self._channels}")
         self._block = max(1, self._rate_hz * driver.block_ms // 1000)
 
     def frames(self, from_ns: int, lap: int) -> Iterator[tuple[int, int, Block]]:

@@ -31,7 +31,7 @@ _EARLY_NS: Final = 50_000  # a stamp may be early by this: a card's FIFO is empt
 _FIRST_NS: Final = (
     20e6  # one stamp alone may be this late; of n stamps, the best is taken to be n times better
 )
-_TRUSTED: Final = 500  # stamps, from which on one that contradicts the line means that samples went astray
+_TRUSTED_S: Final = 10.0  # from then on, a stamp that contradicts the line means that samples went astray
 _SLIP_NS: Final = 3e6
 _RECENT: Final = 8  # stamps that must agree, before one that is too early is believed
 _SLIP_BUCKETS: Final = 4  # 2 s in which no stamp was near the line: it is the line that is wrong
@@ -103,7 +103,7 @@ class SampleClock:
         over = late - self._line.at(x)
         self._stamps += 1
         self._recent.append(over)
-        if self._stamps > _TRUSTED and -over > max(_SLIP_NS, 2 * self._usual_error(x)):
+        if x > _TRUSTED_S and -over > max(_SLIP_NS, 2 * self._usual_error(x)):
             if max(self._recent) < -_SLIP_NS:
                 return self._slip(index, t_ns, 0.0)
             return 0  # one alone is wrong itself
@@ -182,7 +182,7 @@ class SampleClock:
 
     def _shift(self) -> float:
         """By how many ns every stamp of the last two seconds is later than the line; 0 if in doubt."""
-        if self._stamps <= _TRUSTED:
+        if self._span() <= _TRUSTED_S:
             return 0.0
         recent = list(self._buckets)[-_SLIP_BUCKETS:]
         shift = min(late - self._line.at(x) for x, late in recent)

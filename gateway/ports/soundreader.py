@@ -1,7 +1,7 @@
 """The thread that reads a sound card: it waits in ALSA, where other threads run, and hands chunks over.
 
 All that may block, for instance opening or closing a USB card that does not answer, happens in here. When
-the port takes nothing for a second, this thread stops reading; then the kernel's buffer runs over, which
+the port takes nothing for some seconds, this thread stops reading; then the kernel's buffer runs over, which
 is counted and leaves a gap whose length is known.
 """
 
@@ -16,7 +16,7 @@ from gateway.errors import PortGone
 from gateway.ports import asound
 
 SILENCE_S: Final = 3.0  # a card that gives no samples for so long is broken, whatever it says
-WAITING_MAX: Final = 50  # chunks that the port has not taken yet: a second
+WAITING_MAX: Final = 50  # chunks that the port has not taken yet: 4 s of 80 ms
 
 
 @dataclass(frozen=True, slots=True)

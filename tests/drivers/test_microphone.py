@@ -72,7 +72,7 @@ def test_a_mean_ends_with_its_last_sample_wherever_in_a_block_that_lies(size: in
 def test_sound_pressure_only_where_calibrated() -> None:
     plain, calibrated = MicrophoneSettings(), MicrophoneSettings(calibration_db=120.0)
     assert {m.unit for m in Microphone.measures(plain)} == {"dB[FS]"}
-    weighted = ["laeq", "lceq", "lamax", "l10", "l50", "l90"]
+    weighted = ["laeq", "lceq", "lamax", "l10", "l50", "l90", "laeq_60s", "lamax_60s"]
     assert [m.name for m in Microphone.measures(plain)] == ["level", *(f"{name}_fs" for name in weighted)]
     assert [m.name for m in Microphone.measures(calibrated)] == ["level", "level_spl", *weighted]
     assert levels(Microphone(calibrated), sine(0.1)) == [

@@ -1,7 +1,7 @@
 """The stages of a microphone, as a worker runs them and as a site file names them."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -10,8 +10,10 @@ from gunfire import START_NS, blocks, gunfire
 from stand_in import sensor_plan
 
 from gateway.acoustic import Model, ModelSettings, Onset, OnsetSettings, Window, WindowSettings
-from gateway.errors import BundleError
+from gateway.errors import BadAnswer, BundleError
+from gateway.inference import Runner
 from gateway.media import Block
+from gateway.modelnote import read_note
 from gateway.plan import StagePlan
 from gateway.reading import Event, HealthCode, Lane
 from gateway.sensor import Sensor
@@ -143,6 +145,36 @@ def test_a_sensor_without_its_model_goes_on_and_says_so_once(
     out = [r for b in blocks(gunfire(RATE, 4.2, [1.0]), RATE, 320) for r in sensor.take(b.t_ns, b)]
     assert [e.label for e in out if isinstance(e, Event)] == ["unclassified"]
     assert len([r for r in caplog.records if "runs without its model" in r.getMessage()]) == 1
+
+
+def test_a_bang_under_way_when_the_sound_breaks_off_is_told_at_once(tmp_path: Path) -> None:
+    """A shot at the microphone's own cable, say: nothing comes after it."""
+    plan = microphone(stage("Onset", over="9 dB"), stage("Model", bundle="/nowhere"), labels=LABELS)
+    sensor = Sensor(plan, tmp_path)
+    out = [r for b in blocks(gunfire(RATE, 1.3, [1.0]), RATE, 320) for r in sensor.take(b.t_ns, b)]
+    assert [e for e in out if isinstance(e, Event)] == []
+    (event,) = sensor.broke_off()
+    assert abs(event.t_ns - START_NS - 10**9) <= 200_000
+    assert list(sensor.broke_off()) == []
+
+
+@pytest.mark.slow
+def test_a_model_that_answers_no_number_is_told_to_doctor(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = microphone(stage("Onset", over="9 dB"), stage("Model", bundle=str(folder)), labels=LABELS)
+    sensor = Sensor(plan, tmp_path)
+    assert read_note(tmp_path, "mic").runs
+
+    def nonsense(*_: object) -> NoReturn:
+        raise BadAnswer("the model gave what is no number")
+
+    monkeypatch.setattr(Runner, "run", nonsense)
+    out = [r for b in blocks(gunfire(RATE, 4.2, [1.0]), RATE, 320) for r in sensor.take(b.t_ns, b)]
+    assert [e.label for e in out if isinstance(e, Event)] == ["unclassified"]
+    assert sensor.model_off
+    note = read_note(tmp_path, "mic")
+    assert (note.runs, note.why) == ("", "the model gave what is no number")
 
 
 @pytest.mark.slow

@@ -205,3 +205,25 @@ def test_a_long_bombardment_is_bounded(judge: Judge) -> None:
         list(maker.take(verdict(n, n * 0.3, FINAL, "gunshot", 0.9)))
         assert len(maker._open) <= 65
         assert all(len(each.bangs) <= 20 for each in maker._open)
+
+
+def test_a_faint_perhaps_that_waits_is_one_event_with_the_shot_after_it(judge: Judge) -> None:
+    events = told(
+        judge,
+        verdict(1, 1.0, FIRST, "unsure", 0.5),
+        verdict(2, 2.0, FIRST, "gunshot", 0.9),
+        verdict(1, 1.0, FINAL, "gunshot", 0.9),
+        verdict(2, 2.0, FINAL, "gunshot", 0.9),
+    )
+    assert len({event.event_id for event in events}) == 1
+    assert [event.fresh for event in events].count(True) == 1
+
+
+def test_what_waits_to_be_said_is_known(judge: Judge) -> None:
+    maker = EventMaker("mic", judge)
+    assert maker.waiting_since_ns() is None
+    first = verdict(1, 1.0, FIRST, "unsure", 0.5)
+    assert list(maker.take(first)) == []
+    assert maker.waiting_since_ns() == first.t_ns
+    assert len(list(maker.take(verdict(1, 1.0, FINAL, "unsure", 0.5)))) == 1
+    assert maker.waiting_since_ns() is None

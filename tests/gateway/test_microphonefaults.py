@@ -144,6 +144,26 @@ def test_a_street_with_shots_is_left_alone() -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("hertz", [3_000, 6_000, 12_000, 24_000])
+def test_a_tone_of_which_the_low_sound_holds_nothing_is_no_trouble(hertz: int) -> None:
+    """Made of numbers that average out exactly, as a converter that toggles makes them."""
+    period = 48_000 // hertz
+    wave = np.where(np.arange(period) < period // 2, 8_000, -8_000).astype(np.int16)
+    pcm = np.tile(wave, 3 * hertz)[:, None]
+    faults = MicrophoneFaults()
+    for block in blocks(pcm, rate_hz=48_000):
+        assert list(faults.look(block)) == []
+
+
+def test_every_sample_is_looked_at_however_the_blocks_fall() -> None:
+    """A minute in blocks of 80 ms is sixty seconds, not fifty-seven."""
+    pcm = np.zeros((66 * RATE_HZ, 1), np.int16)
+    faults = MicrophoneFaults()
+    changes = [c for block in blocks(pcm, size=RATE_HZ * 80 // 1000) for c in faults.look(block)]
+    assert [change.code for change in changes] == [HealthCode.MIC_SILENT]
+    assert changes[0].t_ns <= 60.1e9
+
+
 @pytest.mark.slow
 def test_recordings_are_left_alone(data_folder: Path) -> None:
     """Ten minutes of every source that was recorded outdoors, one clip after the other."""

@@ -151,8 +151,10 @@ def test_percentiles_of_a_minute() -> None:
     assert minute.l10 == pytest.approx(-20, abs=1.0)
     assert minute.l90 == pytest.approx(-70, abs=1.0)
     assert -51 < minute.l50 < -39
-    # Every band has a share of the power as wide as it is: 26 % of its middle, of 4000 Hz.
     mean_db = 10 * math.log10(sum(10 ** (each / 10) for each in steps_db) / 6)
+    assert minute.laeq_60s == pytest.approx(mean_db, abs=0.6)
+    assert -20 < minute.lamax_60s < -18
+    # Every band has a share of the power as wide as it is: 26 % of its middle, of 4000 Hz.
     share_db = 10 * math.log10(1000 * (10**0.05 - 10**-0.05) / 4_000)
     assert minute.bands[16] == pytest.approx(mean_db + share_db, abs=0.3)
 

@@ -15,6 +15,7 @@ from gateway.media import AudioDriver, Block
 from gateway.microphonewords import WHAT, microphone_path, read_microphone
 from gateway.plan import Plan
 from gateway.reading import HealthCode, Kind
+from gateway_drivers.microphone import Microphone
 
 RATE_HZ = 8_000
 
@@ -86,6 +87,20 @@ async def test_doctor_says_what_to_look_at(state: Path) -> None:
     assert finding.state == "wrong"
     assert finding.text == "ear has a wrong channel (channel 1: empty, while channel 2 is not)"
     assert "which plug is in which socket" in finding.mend
+
+
+@in_loop
+async def test_the_shipped_driver_hears_all_microphones_of_a_card(state: Path) -> None:
+    one_sided = street(65)
+    one_sided[:, 1] = 0
+    plan_of(state, one_sided)
+    sensor = sensor_plan(1, "ear", Microphone, channels=2, rate_hz=RATE_HZ)
+    plan = one_port(state, f"replay:{state}/street.wav?speed=max", "alsa", sensor)
+    core = Core(plan)
+    async with working(plan) as worker:
+        await until(lambda: worker.counters["frames"] == 65_000 // 80 + 1)
+    core.close()
+    assert "a wrong channel (channel 2: empty, while channel 1 is not)" in next(microphones(plan)).text
 
 
 def test_every_fault_has_its_words_and_its_mending(state: Path) -> None:

@@ -215,7 +215,7 @@ def _media(subject: Subject) -> st.SearchStrategy[Any]:
 
     driver = subject.driver()
     assert isinstance(driver, AudioDriver)
-    rate, channels = driver.rate_for(), driver.channels
+    rate, channels = driver.rate_for(), driver.channels_for()
 
     def block(pair: tuple[int, list[int]]) -> Block:
         pcm = np.resize(np.array(pair[1], dtype=np.int16), (rate * driver.block_ms // 1000, channels))
