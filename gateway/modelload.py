@@ -17,6 +17,7 @@ from gateway.admission import admit, model_name
 from gateway.bundle import Bundle, candidates, load_bundle
 from gateway.errors import BundleError
 from gateway.features import Samples
+from gateway.heartbeat import beating
 from gateway.inference import Runner, load_runner
 from gateway.log import say
 from gateway.modelbench import chosen_variant
@@ -91,7 +92,7 @@ def _put_away(name: str, store: ModelStore) -> list[str]:
 
 def _load(folder: Path, state: Path, standing_in: str, *, is_worth_a_retry: bool) -> LoadedModel:
     bundle = load_bundle(folder)
-    with _no_hurry():
+    with _no_hurry(), beating():
         admitted = admit(bundle, state)
     variant = chosen_variant(bundle, state)
     if variant not in admitted.variants:  # measured once as best, but too slow by now

@@ -28,6 +28,7 @@ from gateway.driverbug import blame, bugs_in
 from gateway.errors import BadFrame, ConfigError, NoAnswer, PortGone
 from gateway.flood import Flood
 from gateway.guard import lay_guard, watched_loop
+from gateway.heartbeat import beat, beats_to
 from gateway.lastwords import crash_path, die_of, leave_words
 from gateway.link import LinkClient
 from gateway.log import Condition, say, start_logging
@@ -60,16 +61,12 @@ _log = logging.getLogger("worker")
 class Worker:
     """Wires one port, its sensors and the link together."""
 
-    def __init__(self, plan: Plan, port: PortPlan, heartbeat_fd: int | None = None) -> None:
+    def __init__(self, plan: Plan, port: PortPlan) -> None:
         run = plan.state / "run"
         run.mkdir(parents=True, exist_ok=True)
         self._plan = port
-        self._heartbeat_fd = heartbeat_fd
         self.counters: Counter[str] = Counter()
-        self._sensors: list[Sensor] = []
-        for sensor in port.sensors:
-            self._beat()  # to try a model may take half a minute
-            self._sensors.append(Sensor(sensor, plan.state))
+        self._sensors = [Sensor(sensor, plan.state) for sensor in port.sensors]
         self._flood = Flood()
         self._routes = Routes(port.kind, self._sensors, self.counters)
         self._port: Port = open_port(port, [sensor.driver for sensor in self._sensors])
@@ -302,15 +299,10 @@ class Worker:
         waiting = [sensor.waiting_since_ns() for sensor in self._sensors] + [self._link.oldest_ns]
         self._progress.set(min([self._heard_ns, *(t_ns for t_ns in waiting if t_ns is not None)]))
 
-    def _beat(self) -> None:
-        if self._heartbeat_fd is not None:
-            with contextlib.suppress(BlockingIOError):  # a supervisor that does not read still lives
-                os.write(self._heartbeat_fd, b".")
-
     async def _tick(self) -> None:
         """The heartbeat, and what is told late so that it is told seldom; idle in between."""
         while True:
-            self._beat()
+            beat()
             now_ns = time.monotonic_ns()
             if self._opened_ns is not None and now_ns - self._opened_ns > WELL_S * 1e9:
                 self._well()
@@ -355,7 +347,7 @@ class Worker:
         return dict(own)
 
 
-async def _run(plan: Plan, number: int, heartbeat_fd: int | None) -> None:
+async def _run(plan: Plan, number: int) -> None:
     port = next((port for port in plan.ports if port.number == number), None)
     if port is None:
         raise ConfigError(f"the plan has no port {number}; compile the site file again")
@@ -364,7 +356,7 @@ async def _run(plan: Plan, number: int, heartbeat_fd: int | None) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    await Worker(plan, port, heartbeat_fd).run(stop)
+    await Worker(plan, port).run(stop)
 
 
 def main(arguments: list[str]) -> int:
@@ -375,14 +367,14 @@ def main(arguments: list[str]) -> int:
     try:
         if len(arguments) not in {2, 3} or not all(word.isdecimal() for word in arguments[1:]):
             raise ConfigError("usage: python -m gateway.worker PLAN PORT [HEARTBEAT_FD]")
-        heartbeat_fd = int(arguments[2]) if len(arguments) == 3 else None
-        if heartbeat_fd is not None:
-            os.set_blocking(heartbeat_fd, False)
+        if len(arguments) == 3:
+            beats_to(int(arguments[2]))
+            beat()
         plan, number = load_plan(Path(arguments[0])), int(arguments[1])
         crash = crash_path(plan.state / "run", number)
         sys.excepthook = lambda _, error, trace: die_of(error, crash)
         with asyncio.Runner(loop_factory=watched_loop) as runner:
-            runner.run(_run(plan, number, heartbeat_fd))
+            runner.run(_run(plan, number))
     except* ConfigError as group:
         for _, error in bugs_in(group):
             say(_log, logging.ERROR, str(error))
