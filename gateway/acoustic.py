@@ -148,10 +148,7 @@ class Model(Stage):
         self._is_worth_a_retry = loaded.is_worth_a_retry
         nets = {look.name: partial(loaded.run, look.name) for look in loaded.bundle.manifest.looks}
         _check_reports(self.settings, loaded.bundle.manifest)
-        labels = _labels(loaded.bundle.manifest)
-        if self.labels_now not in {(), labels}:
-            raise BundleError(f"{loaded.bundle.manifest.name} has other labels now; run `gateway reload`")
-        self.labels_now = labels
+        _check_labels(_labels(loaded.bundle.manifest), self.labels_planned)
         self.standing_in = loaded.standing_in
         self._use(Judge.of(loaded.bundle, nets, self.settings.reports, self.settings.score_min))
 
@@ -221,6 +218,16 @@ class Model(Stage):
 
 def _labels(manifest: Manifest) -> tuple[str, ...]:
     return (*manifest.labels, UNSURE, UNCLASSIFIED)
+
+
+def _check_labels(labels: tuple[str, ...], planned: tuple[str, ...] | None) -> None:
+    """Records give probabilities by place: the plan must have the same labels in the same order."""
+    if planned is not None and labels != tuple(label for label in planned if label in labels):
+        new = sorted(set(labels) - set(planned))
+        what = (
+            f"it knows {new[0]!r}, the plan does not" if new else "the plan has its labels in another order"
+        )
+        raise BundleError(f"{what}; run `gateway reload`")
 
 
 def _check_reports(settings: ModelSettings, manifest: Manifest) -> None:

@@ -151,7 +151,7 @@ class HealthCode(IntEnum):
     PORT_GONE = 2  # the port went away at t_ns
     PARKED = 3  # the worker died too often and is left stopped
     BAD_FRAMES = 4  # count bad frames since the last such record
-    MODEL_OFF = 5  # the sensor runs without its model; count 1: another version of it stands in
+    MODEL_OFF = 5  # the sensor runs without its model; count 1: another version stands in; 2: it runs again
     DROPPED = 6  # count readings dropped because core was away too long
     LOST_FRAMES = 7  # count frames (edges, say) that came too fast to be read, since the last such record
     IMPLAUSIBLE = 8  # count values outside the measure's range since the last such record; they were left out

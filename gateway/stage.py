@@ -58,7 +58,7 @@ class Stage:
         self.counts: Counter[HealthCode] = Counter()  # for the worker to tell, which takes them out
         self.off: BundleError | None = None  # why it goes on without its model
         self.standing_in = ""  # why its model is another version than the one it should run
-        self.labels_now: tuple[str, ...] = ()  # of the model that `open` loaded, as `labels` gives them
+        self.labels_planned: tuple[str, ...] | None = None  # what its events may be called; None: anything
 
     @classmethod
     def labels(cls, settings: Any, state: Path) -> tuple[str, ...]:

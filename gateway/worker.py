@@ -222,8 +222,8 @@ class Worker:
             for code, count in sensor.counts.items():
                 self._telling.count(code, sensor.name, count)
             sensor.counts.clear()
-        if sensor.model_off and not was_off:
-            self._put_health(sensor, HealthCode.MODEL_OFF)
+        if sensor.model_off != was_off:
+            self._put_health(sensor, HealthCode.MODEL_OFF, 0 if sensor.model_off else 2)
 
     def _tell_deaf(self, t_ns: int, frame: Any) -> None:
         """Before the first frame after a time without: from when to when nothing was heard."""

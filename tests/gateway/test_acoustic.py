@@ -188,6 +188,18 @@ def test_a_model_with_labels_that_the_plan_lacks_is_not_used(folder: Path, tmp_p
     assert [e.label for e in out if isinstance(e, Event)] == ["unclassified"]
 
 
+@pytest.mark.slow
+def test_labels_are_asked_about_whenever_a_model_is_loaded(folder: Path, state: Path) -> None:
+    """Also when one is taken up later on, or the plan has them in another order."""
+    model = Model("mic", ModelSettings(str(folder)))
+    for planned in (LABELS[1:], (LABELS[1], LABELS[0], *LABELS[2:])):
+        model.labels_planned = planned
+        with pytest.raises(BundleError, match=r"the plan .*; run `gateway reload`"):
+            model.open(state)
+    model.labels_planned = (*LABELS, "else")
+    model.open(state)
+
+
 def test_what_the_limiter_left_out_is_there_for_the_worker_to_tell(tmp_path: Path) -> None:
     sensor = Sensor(microphone(stage("Onset", over="9 dB"), labels=()), tmp_path)
     rng = np.random.default_rng(1)
