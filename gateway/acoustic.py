@@ -27,6 +27,7 @@ from gateway.stage import Stage, StageSettings, decibels, seconds
 from gateway.verdict import Judge
 
 _NEED_SLACK_S = 0.010
+_BUSY_NS = 10_000_000_000  # how long a new version waits for the end of the bangs under way
 _LOOK_AGAIN_NS = 1_000_000_000  # between two looks for a version installed since
 _TRY_AGAIN_NS = 600_000_000_000  # before a version is tried once more that a busy machine could not try
 _log = logging.getLogger("model")
@@ -116,7 +117,8 @@ class Model(Stage):
     """Asks the bundle's networks what each bang was, once after half a second and once after a few.
 
     Until `open` was called, and when its model cannot run (`off` says why), every bang is "unclassified".
-    A version that is installed while it runs is taken up between two bangs; no sound is missed by that.
+    A version that is installed while it runs is taken up between two bangs, or after ten seconds without a
+    pause between them; no sound is missed by that.
     """
 
     name = "model"
@@ -171,9 +173,14 @@ class Model(Stage):
 
     def feed(self, item: Marked) -> Iterator[Event]:
         """What is known by now of the bangs in this block and those before it."""
-        if item.block.t_ns >= self._look_again_ns and self._listener.is_idle:
-            self._look_again_ns = item.block.t_ns + _LOOK_AGAIN_NS
-            self._take_newer(item.block.t_ns)
+        now_ns = item.block.t_ns
+        is_idle = self._listener.is_idle
+        if now_ns >= self._look_again_ns + (0 if is_idle else _BUSY_NS):
+            self._look_again_ns = now_ns + _LOOK_AGAIN_NS
+            if self._is_newer(now_ns):
+                if not is_idle:  # it hails: what is under way is judged by what was heard of it
+                    yield from self.broke_off()
+                self._take_newer()
         for verdict in self._listener.hear(item):
             yield from self._events.take(verdict)
         if self._listener.off is not None and self.off is None:
@@ -200,16 +207,20 @@ class Model(Stage):
         self._listener.use(judge)
         self._events = EventMaker(self.sensor, judge)
 
-    def _take_newer(self, now_ns: int) -> None:
-        """If another version may have to run since, load it; if none can be, go on as before."""
-        store = self._store
+    def _is_newer(self, now_ns: int) -> bool:
+        """Whether another version may have to run since."""
         if self._is_worth_a_retry and self._try_again_ns is None:
             self._try_again_ns = now_ns + _TRY_AGAIN_NS
+        if self._store is None:
+            return False
         is_due = self._try_again_ns is not None and now_ns >= self._try_again_ns
-        if store is None or (store.token(self.settings.bundle) == self._token and not is_due):
-            return
+        return is_due or self._store.token(self.settings.bundle) != self._token
+
+    def _take_newer(self) -> None:
+        """Load what is to run now; if nothing can be, go on as before."""
+        assert self._store is not None
         try:
-            self.open(store.state)
+            self.open(self._store.state)
         except BundleError as error:
             _log.error("sensor %s goes on with the model it has: %s", self.sensor, error)
         else:

@@ -19,10 +19,10 @@ BLOCK = 320
 PERIOD_S = 4.0  # between bangs
 
 
-def blocks(bangs: int) -> Iterator[Block]:
+def blocks(bangs: int, period_s: float) -> Iterator[Block]:
     """A quiet street with a bang every few seconds, half a period in."""
     rng = np.random.default_rng(3)
-    time = np.arange(int(PERIOD_S * RATE)) / RATE - PERIOD_S / 2
+    time = np.arange(int(period_s * RATE)) / RATE - period_s / 2
     bang = np.where(time >= 0, np.exp(-np.maximum(time, 0.0) / 0.05), 0.0) * np.sin(2 * np.pi * 400 * time)
     for number in range(bangs):
         noise = rng.normal(0.0, 0.0005, len(time))
@@ -35,10 +35,10 @@ def blocks(bangs: int) -> Iterator[Block]:
 class Mike:
     """The stages of a microphone, fed block by block; what came out is in `events`."""
 
-    def __init__(self, state: Path, bangs: int) -> None:
+    def __init__(self, state: Path, bangs: int, period_s: float = PERIOD_S) -> None:
         self.model = Model("mic", ModelSettings("small"))
         self.stages: list[Stage] = [Onset("mic", OnsetSettings("9 dB")), self.model]
-        self._blocks = blocks(bangs)
+        self._blocks = blocks(bangs, period_s)
         self.events: list[Event] = []
         self.model.open(state)
 
@@ -72,6 +72,18 @@ def test_a_new_version_speaks_from_the_next_bang_on(tmp_path: Path) -> None:
     assert mike.hear(PERIOD_S) == ["gunshot"]
     times = [event.t_ns for event in mike.events if not event.revision]
     assert np.allclose(np.diff(times), PERIOD_S * 1e9, atol=2e6)  # none was missed, none moved
+
+
+@pytest.mark.slow
+def test_where_it_hammers_a_new_version_waits_ten_seconds(tmp_path: Path) -> None:
+    """There is always a bang under way: one every two seconds, each listened to for nearly three."""
+    state = tmp_path / "state"
+    put(state, tmp_path, "1.0.0", "gunshot")
+    mike = Mike(state, 16, 2.0)
+    assert set(mike.hear(4.0)) == {"gunshot"}
+    put(state, tmp_path, "1.1.0", "firework")
+    mike.hear(13.0)
+    assert set(mike.hear(10.0)) == {"firework"}
 
 
 @pytest.mark.slow
