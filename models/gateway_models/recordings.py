@@ -25,6 +25,7 @@ FADE_S: Final = 0.06
 _PARTS: Final = 8  # a clip of less than 0.8 s is searched in shorter pieces: not all of it is the bang
 _BLOWS: Final = ("door", "knock", "footstep", "walk", "smash", "hit", "axe", "shovel", "obstacle", "trunk")
 _NO_BLOWS: Final = ("creak", "fail_glass", "swing")
+_AT_A_TIME: Final = 256  # pieces looked at: 25 seconds
 _LEAST: Final = 0.5  # RMS of a fill in steps of 16 bits: what rounding alone leaves
 
 
@@ -44,33 +45,39 @@ def read_clip(clip: Clip) -> Pcm:
 
 def trimmed(pcm: Pcm) -> Pcm:
     """Without leading and trailing zeros."""
-    sounding = np.flatnonzero(pcm)
-    return pcm[sounding[0] : sounding[-1] + 1] if len(sounding) else pcm[:0]
+    sounding = pcm != 0
+    if not sounding.any():
+        return pcm[:0]
+    return pcm[int(sounding.argmax()) : len(pcm) - int(sounding[::-1].argmax())]
 
 
 def prepare(pcm: Pcm, rate_hz: int) -> tuple[Pcm, int, int]:
     """A clip with noise like its own quietest moment for BEFORE_S before it and AFTER_S after it.
 
     Returns the longer PCM and where in it the clip begins and ends (first sample, sample after the last).
-    The same clip is always given the same noise.
+    The same clip is always given the same noise. Only the ends are computed with: a clip may last an hour.
     """
-    clip = trimmed(pcm).astype(np.float64)
-    rng = np.random.default_rng(zlib.crc32(pcm.tobytes()))
+    clip = trimmed(pcm)
+    rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(pcm).data))
     before, after, ramp = round(BEFORE_S * rate_hz), round(AFTER_S * rate_hz), round(FADE_S * rate_hz)
     inner = clip[ramp : len(clip) - ramp] if len(clip) > 8 * ramp else clip
     noise = fill(rng, inner, before + after + 2 * ramp, rate_hz, least=_LEAST)
-    whole = np.concatenate((np.zeros(before), clip, np.zeros(after)))
     # Excerpts are often faded in and out: the noise goes on for as long into the clip, and fades itself.
     fading = np.cos(np.linspace(0.0, np.pi / 2, ramp, endpoint=False)) ** 2
     lead = noise[: before + ramp] * np.concatenate((np.ones(before), fading))
     tail = noise[before + ramp :] * np.concatenate((fading[::-1], np.ones(after)))
-    add(whole, lead, 0)
-    add(whole, tail, before + len(clip) - ramp)
-    longer: Pcm = np.clip(np.round(whole), -32768, 32767).astype(np.int16)
+    longer: Pcm = np.concatenate((np.zeros(before, np.int16), clip, np.zeros(after, np.int16)))
+    tail_at = before + len(clip) - ramp
+    apart = len(clip) >= 2 * ramp
+    for begin, end in ((0, len(lead)), (tail_at, len(longer))) if apart else ((0, len(longer)),):
+        sound = longer[begin:end].astype(np.float64)
+        add(sound, lead, -begin)
+        add(sound, tail, tail_at - begin)
+        longer[begin:end] = np.clip(np.round(sound), -32768, 32767)
     return longer, before, before + len(clip)
 
 
-def fill(rng: Rng, wave: Wave, count: int, rate_hz: int, least: float = 1e-5) -> Wave:
+def fill(rng: Rng, wave: Wave | Pcm, count: int, rate_hz: int, least: float = 1e-5) -> Wave:
     """`count` samples of noise with the level and spectrum of the quietest tenth of a second of `wave`.
 
     Pieces of digital silence are passed over. The level is at least `least` (RMS).
@@ -78,14 +85,12 @@ def fill(rng: Rng, wave: Wave, count: int, rate_hz: int, least: float = 1e-5) ->
     size = max(1, min(round(_QUIET_S * rate_hz), len(wave) // _PARTS))
     noise: Wave = rng.standard_normal(count)
     whole = len(wave) // size
-    pieces = wave[: whole * size].reshape(whole, size) if whole else wave.reshape(1, -1)
-    pieces = pieces - pieces.mean(axis=1, keepdims=True) if pieces.size else pieces
-    level = np.sqrt(np.mean(pieces**2, axis=1)) if pieces.size else np.zeros(1)
+    pieces = wave[: whole * size].reshape(whole, size)
+    level = np.concatenate([np.zeros(0), *(_levels(pieces, at) for at in range(0, whole, _AT_A_TIME))])
     if not (level > 0.0).any():
         return noise * least
     quiet = int(np.argmin(np.where(level > 0.0, level, np.inf)))
-    window = np.hanning(pieces.shape[1] + 2)[1:-1]
-    magnitude = np.abs(np.fft.rfft(pieces[quiet] * window))
+    magnitude = np.abs(np.fft.rfft(_swinging(pieces[quiet : quiet + 1])[0] * np.hanning(size + 2)[1:-1]))
     magnitude = _smooth(magnitude)
     length = fast_length(count)
     spectrum = np.fft.rfft(noise, length)
@@ -94,6 +99,19 @@ def fill(rng: Rng, wave: Wave, count: int, rate_hz: int, least: float = 1e-5) ->
         :count
     ]
     return shaped * (max(float(level[quiet]), least) / rms(shaped))
+
+
+def _levels(pieces: Wave | Pcm, first: int) -> Wave:
+    """RMS of some pieces (rows), from the number `first` on."""
+    levels: Wave = np.sqrt(np.mean(_swinging(pieces[first : first + _AT_A_TIME]) ** 2, axis=1))
+    return levels
+
+
+def _swinging(pieces: Wave | Pcm) -> Wave:
+    """Pieces (rows) without their means."""
+    sound: Wave = pieces.astype(np.float64)
+    sound -= sound.mean(axis=1, keepdims=True)
+    return sound
 
 
 def _smooth(magnitude: Wave) -> Wave:
