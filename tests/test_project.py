@@ -195,6 +195,13 @@ def test_the_locks_hold_what_the_project_asks_for(name: str, extras: tuple[str, 
         assert requirement.specifier.contains(found[canonicalize_name(requirement.name)]), requirement
 
 
+def test_the_extra_that_trains_is_what_the_checkout_trains_with() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT / "requirements" / "train.in").read_text(encoding="utf-8").splitlines()
+    asked = [line for line in lines if line and not line.startswith("#")]
+    assert extras["optional-dependencies"]["train"] == asked
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "entry",
