@@ -10,6 +10,7 @@ calibrate, thresholds                           from what networks say to what i
 quantise, tflite, tflitefile, export, pack      files for a box's runtimes, without TensorFlow; the bundle
 make, card, plots                               the shipped bundles
 hearing, judgement, scores, report, pictures    what a bundle is worth, through a box's own path: `evaluate`
-foldjudge                                       the same for the folds
+foldjudge, foldtable                            the same for the folds
+streetalarms                                    what they make of a street without shots
 learn, candidate, better, ownrecordings         a model for a place, from its own recordings
 """

@@ -2,8 +2,8 @@
 
 Both are scored on clips of sessions that the new one did not learn from. The clips are drawn anew a
 thousand times, for both alike (paired bootstrap: Efron & Tibshirani 1993); a figure has changed by more than
-chance if 95 % of the draws agree. With fewer than five sessions, clips are drawn within them, and the answer
-holds for those sessions only.
+chance if 98.3 % of the draws agree: three figures decide, so each must be three times as sure (Bonferroni).
+With fewer than five sessions, clips are drawn within them, and the answer holds for those sessions only.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,12 @@ import numpy as np
 from gateway_models.scores import DRAWS, Figure, Scored, alarms_per_hour, auc, gain, recall_at, recall_over
 
 _SESSIONS_TO_DRAW: Final = 5
+_SURE: Final = 1 - 0.05 / 3
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure of both models. `low`..`high`: how much better the new one is, in 95 % of the draws; None
+    """One figure of both models. `low`..`high`: how much better the new one is, in 98.3 % of the draws; None
     where the clips cannot say.
     """
 
@@ -68,8 +69,7 @@ class Comparison:
     def told(self) -> dict[str, Any]:
         """As an object of JSON."""
         rows = {
-            each.name: {"old": each.old, "new": each.new, "better_by_95": _pair(each)}
-            for each in self.changes
+            each.name: {"old": each.old, "new": each.new, "better_by": _pair(each)} for each in self.changes
         }
         return {"is_better": self.is_better, "verdict": self.verdict(), "drawn": self.drawn, "figures": rows}
 
@@ -80,7 +80,7 @@ def compare(old: Scored, new: Scored, sure: Mapping[str, float], count: int = DR
     """
     whole = len(np.unique(old.session)) >= _SESSIONS_TO_DRAW
     # A score as how far it lies over its own model's threshold, so that one figure serves both.
-    old_over, new_over = _over(old, sure["old"]), _over(new, sure["new"])
+    old_over, new_over = old.over(sure["old"]), new.over(sure["new"])
     rows: list[tuple[str, Scored, Scored, Figure, bool, bool]] = [
         ("AUC", old, new, auc, True, False),
         ("recall at 10 false alarms/h", old, new, lambda clips: recall_at(clips, 10), True, False),
@@ -90,17 +90,12 @@ def compare(old: Scored, new: Scored, sure: Mapping[str, float], count: int = DR
     ]
     changes = []
     for name, before, after, figure, decides, is_cost in rows:
-        spread = gain(before, after, figure, count=count, whole_sessions=whole)
+        spread = gain(before, after, figure, count=count, whole_sessions=whole, sure=_SURE)
         low, high = (None, None) if spread is None else (spread.low, spread.high)
         if is_cost and low is not None and high is not None:
             low, high = 0.0 - high, 0.0 - low
         changes.append(Change(name, figure(before), figure(after), low, high, decides))
     return Comparison(tuple(changes), "sessions" if whole else "clips")
-
-
-def _over(scored: Scored, sure: float) -> Scored:
-    """1 for what is reported as a shot, 0 for the rest."""
-    return Scored((scored.score >= sure).astype(np.float64), scored.shot, scored.session, scored.seconds)
 
 
 def _pair(change: Change) -> list[float] | None:

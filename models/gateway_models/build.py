@@ -27,7 +27,7 @@ from gateway_models.recordings import FADE_S, RATE_HZ, read_clip
 from gateway_models.waves import Rng
 from gateway_models.windows import FIRST_ROWS, FRONT_END, SECOND_ROWS, WindowSet, join, load
 
-_REVISION: Final = 3  # raised whenever the same arguments give other windows
+REVISION: Final = 3  # raised whenever the same arguments give other windows
 _SYNTHETIC_IN_PART: Final = 250
 _RECORDINGS_IN_PART: Final = 24
 _PIECES_MAX: Final = 40  # of background of one session
@@ -208,7 +208,7 @@ def _samples(clip: Clip) -> Pcm:
 def _configuration(folder: Path | None, seed: int, size: Size) -> str:
     """All that the windows depend on, as text."""
     manifest = 0 if folder is None else zlib.crc32((folder / "manifest.csv").read_bytes())
-    content = {"revision": _REVISION, "seed": seed, "manifest": manifest, "size": asdict(size)}
+    content = {"revision": REVISION, "seed": seed, "manifest": manifest, "size": asdict(size)}
     return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 

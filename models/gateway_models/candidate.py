@@ -6,7 +6,6 @@ box's runtime. Everything of it is in the job's run folder, where a run that was
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +34,7 @@ def make(run: Path, job: Job) -> Bundle:
     """
     size = Size(gun_clips=job.gun_clips, other_clips=job.other_clips)
     folder = RunFolder(run)
-    folder.begin({"kind": "candidate"} | asdict(job))
+    folder.begin({"kind": "candidate"} | job.learns())
     windows = build(run / RECORDINGS, job.seed, folder.windows, job.workers, size)
     tasks = [Task("own", look, job.seed, (CALIBRATE,)) for look in LOOKS]
     train_all(folder, tasks, job.steps, job.workers)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +14,7 @@ from gateway_models.calibrate import Calibration
 from gateway_models.candidate_job import Job
 from gateway_models.export import GOLDEN_SOUNDS, golden_sound, nets_of
 from gateway_models.network import Array, Layer
-from gateway_models.pack import About, pack
+from gateway_models.pack import SYNTHESIS, About, pack
 
 _SIZE_MAX: Final = 256 << 10  # bytes: it comes with no package that would have to stay small
 
@@ -52,7 +51,7 @@ def write_candidate(
 def _about(job: Job, old: Manifest, calibration: Calibration | None) -> About:
     """As the old bundle, but for what was learned. Its thresholds stay: calibrated, they mean the same."""
     stacking = calibration if calibration is not None else old.calibration
-    own = {"name": "recordings of its owner", "licence": "as their owner permits", "clips": job.own_clips}
+    synthesis = {"name": SYNTHESIS, "licence": old.licence, "clips": job.gun_clips + job.other_clips}
     return About(
         name=job.name,
         version=job.version,
@@ -61,7 +60,7 @@ def _about(job: Job, old: Manifest, calibration: Calibration | None) -> About:
         credits=old.credits,
         recipe="gateway model learn",
         seed=job.seed,
-        sources=[*(asdict(source) for source in old.provenance.sources), own],
+        sources=[*job.sources, *([synthesis] if synthesis["clips"] else [])],
         calibration={look: (stacking[look].weights, stacking[look].offset) for look in stacking},
         thresholds={
             label: {"sure": each.sure, "margin": each.margin}
@@ -77,10 +76,12 @@ def _about(job: Job, old: Manifest, calibration: Calibration | None) -> About:
 
 
 def _card(job: Job, old: Manifest) -> str:
+    others = sum(source["clips"] for source in job.sources) - job.own_clips
     return (
         f"# {job.name} {job.version}\n\n"
         f"Learned with the recipe of {old.name} {old.version} from {job.own_clips} clips of its owner,\n"
-        "besides what that bundle learned from (see its card, and what it is not). Its thresholds are\n"
-        "that bundle's. How it compares on sessions that it did not learn from: comparison.json, which\n"
-        "`gateway model learn` wrote beside it.\n"
+        f"{others} other recordings and {job.gun_clips + job.other_clips} synthetic clips; the manifest\n"
+        "names the sources. What that bundle's card says it is not, this one is not either. Its\n"
+        "thresholds are that bundle's. How it compares on sessions that it did not learn from:\n"
+        "comparison.json, which `gateway model learn` wrote beside it.\n"
     )

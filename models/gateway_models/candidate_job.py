@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 RECORDINGS: Final = "recordings"  # of a run folder: what to learn from, with a manifest.csv
 CANDIDATE: Final = "candidate"  # of a run folder: the bundle that came out
@@ -20,10 +20,16 @@ class Job:
     seed: int
     recordings: int  # CRC-32 of the manifest that it learns from
     own_clips: int
+    sources: list[dict[str, Any]]  # recordings that it learns from: name, licence, clips
     gun_clips: int
     other_clips: int
     steps: int | None
     workers: int
+
+    def learns(self) -> dict[str, Any]:
+        """All that decides which networks come out: a run folder goes on only with the same."""
+        passed_over = ("name", "version", "workers")
+        return {name: value for name, value in asdict(self).items() if name not in passed_over}
 
     def write(self, run: Path) -> None:
         """Into a run folder."""

@@ -21,7 +21,6 @@ from gateway_models.folds import (
     Settings,
     clip_scores,
     judged_in,
-    pooled,
     raw_log_odds,
     score_pair,
     settings_of,
@@ -41,7 +40,9 @@ _FOLD_SOURCES: Final = ({"name": "one fold of a cross-validation", "licence": "n
 
 
 def crossvalidate(run: RunFolder, windows: WindowSet, data: Path, workers: int = 2) -> list[PairScores]:
-    """Everything up to the folds' bundles and the baseline's figures; what is there is not made again."""
+    """Everything up to the folds' bundles and the baseline's figures. What is there is not made again, as the
+    run folder is of one manifest and one kind of windows.
+    """
     train_all(run, [*pair_tasks(), *(task for seed in SEEDS for task in fold_tasks(seed))], workers=workers)
     onsets = onsets_in(run, data, workers)
     pairs = [score_pair(run, windows, onsets, part) for part in range(len(PAIRS))]
@@ -70,7 +71,7 @@ def oracle_folds(run: RunFolder, pairs: Sequence[PairScores], onsets: OnsetSet) 
             odds = raw_log_odds(run, [t for t in fold_tasks(seed) if t.held_out == (session,)], onsets)
             calibrated = settings[session].calibration["second"].apply(odds)
             parts.append(clip_scores(onsets, calibrated, judged_in(onsets, session)))
-        found.append(figures_of(pooled(parts)))
+        found.append(figures_of(Scored.pooled(parts)))
     return found
 
 
@@ -157,5 +158,6 @@ def tree_folds(windows: WindowSet, onsets: OnsetSet, seed: int) -> Scored:
                 trees = fit_trees(lesson(windows, task), seed)
                 total = total + tree_scores(trees, getattr(onsets, task.look)) / len(LOOKS)
         parts.append(clip_scores(onsets, total, judged_in(onsets, session)))
-    print(f"baseline, seed {seed}: {figures_of(pooled(parts))}", file=sys.stderr)
-    return pooled(parts)
+    whole = Scored.pooled(parts)
+    print(f"baseline, seed {seed}: {figures_of(whole)}", file=sys.stderr)
+    return whole

@@ -17,7 +17,7 @@ from gateway.bundle import Bundle, find_bundle, load_bundle
 from gateway.errors import ConfigError
 from gateway_models.hearing import Costs, hear
 from gateway_models.judgement import Heard, Subject, judge
-from gateway_models.labelled import Clip, read_manifest
+from gateway_models.labelled import GUNSHOT, Clip, read_manifest
 from gateway_models.pictures import draw_all
 from gateway_models.report import report
 
@@ -61,16 +61,16 @@ class Evaluate:
         require_soundfile()
         folder = bundle_folder(arguments.bundle, arguments.state)
         clips = read_manifest(arguments.data)
-        if warning := learned_from(load_bundle(folder), clips):
+        warning = learned_from(load_bundle(folder), clips)
+        if warning:
             print(warning, file=sys.stderr)
         heard, judgement = evaluate(folder, clips, arguments.variant, arguments.workers)
         if all(one.problem for one in heard):
             raise ConfigError(f"none of the {len(heard)} clips can be judged: the first {heard[0].problem}")
-        line = as_json(judgement)
+        judgement["learned_from"] = warning
+        print(as_json(judgement) if arguments.json else report(judgement), flush=True)
         if arguments.out is not None:
             write(judgement, arguments.out)
-        print(line if arguments.json else report(judgement))
-        if arguments.out is not None:
             print(f"written to {arguments.out}", file=sys.stderr)
         return 0
 
@@ -107,7 +107,7 @@ def evaluate(
         model=manifest.model,
         sure=mine.sure,
         unsure=mine.sure if mine.unsure is None else mine.unsure,
-        classes=manifest.labels,
+        classes=(GUNSHOT, *manifest.labels[1:]),
         runs_on=_runs_on(costs, admitted.machine, admitted.p99_ms, admitted.peak_mib),
     )
     return heard, judge(subject, heard)

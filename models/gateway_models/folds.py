@@ -154,12 +154,6 @@ def clip_scores(onsets: OnsetSet, log_odds: Numbers, clips: Mask) -> Scored:
     return Scored(score[clips], onsets.shot[clips], onsets.session[clips], onsets.seconds[clips])
 
 
-def pooled(parts: Sequence[Scored]) -> Scored:
-    """The scores of several folds as those of one detector."""
-    names = ("score", "shot", "session", "seconds")
-    return Scored(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-
 def _chances(held: Held, calibration: Calibration) -> npt.NDArray[np.float64]:
     assert held.logits is not None
     shot = probability(calibration["second"].apply(held.log_odds))

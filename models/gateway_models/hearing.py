@@ -28,7 +28,7 @@ from gateway.media import Block, Pcm
 from gateway.reading import Event
 from gateway.verdict import Judge, Verdict
 from gateway_models.judgement import Heard, Judged, Reported
-from gateway_models.labelled import Clip, Unreadable, read_pcm
+from gateway_models.labelled import GUNSHOT, Clip, Unreadable, read_pcm
 from gateway_models.recordings import EDGE_S, prepare, trimmed
 
 BLOCK_S: Final = 0.2
@@ -90,7 +90,10 @@ def hear(
                     _say(sum(len(heard) for heard, _ in found.values()), len(clips), begin)
     except BrokenProcessPool as error:
         name = f"{loaded.manifest.name} {loaded.manifest.version}"
-        raise BundleError(f"{name} took the process down that ran it; do not install it") from error
+        raise BundleError(
+            f"a process that ran {name} was killed: by the model, or for want of memory (clips of an hour "
+            "take some; --workers 1 takes less). If it dies again on short clips, do not install it"
+        ) from error
     ordered = [found[i] for i in range(len(chunks))]
     return [one for heard, _ in ordered for one in heard], _sum([costs for _, costs in ordered])
 
@@ -159,8 +162,8 @@ def _hear(bundle: Path, variant: str, clips: Sequence[Clip]) -> tuple[list[Heard
         parts.append(took)
         earliest = begin + (round(EDGE_S * rate_hz) if clip.excerpt else 0)
         inside = [verdict for verdict in verdicts if earliest <= verdict.first < end]
-        bangs = tuple(_judged(inside, begin, rate_hz))
-        events = tuple(_reported(ready.judge, inside))
+        bangs = tuple(judged(inside, begin, rate_hz))
+        events = tuple(reported(ready.judge, inside))
         heard.append(Heard(clip, (end - begin) / rate_hz, bangs, events))
     costs = Costs(
         cpu_ns=sum(part.cpu_ns for part in parts),
@@ -183,9 +186,12 @@ class Took:
     verdict_us: tuple[int, ...]
 
 
-def play(judge: Judge, pcm: Pcm, rate_hz: int) -> tuple[list[Verdict], Took]:
-    """Every verdict on a stretch of sound. Raises BundleError if a network fails at it."""
-    path = AcousticPath(judge, limited=False)
+def play(judge: Judge, pcm: Pcm, rate_hz: int, *, limited: bool = False) -> tuple[list[Verdict], Took]:
+    """Every verdict on a stretch of sound, with a box's limiter or without.
+
+    Raises BundleError if a network fails at it.
+    """
+    path = AcousticPath(judge, limited=limited)
     verdicts: list[Verdict] = []
     verdict_us: list[int] = []
     began = before = time.process_time_ns()
@@ -202,7 +208,7 @@ def play(judge: Judge, pcm: Pcm, rate_hz: int) -> tuple[list[Verdict], Took]:
     return verdicts, Took(before - began, len(pcm) / rate_hz, tuple(verdict_us))
 
 
-def _judged(verdicts: Sequence[Verdict], begin: int, rate_hz: int) -> Iterator[Judged]:
+def judged(verdicts: Sequence[Verdict], begin: int, rate_hz: int) -> Iterator[Judged]:
     """Each bang once, with its first and its last verdict."""
     bangs: dict[int, list[Verdict]] = {}
     for verdict in verdicts:
@@ -213,7 +219,7 @@ def _judged(verdicts: Sequence[Verdict], begin: int, rate_hz: int) -> Iterator[J
         yield Judged(at_s, first.probability, final.probability, final.pulse.snr_db)
 
 
-def _reported(judge: Judge, verdicts: Sequence[Verdict]) -> Iterator[Reported]:
+def reported(judge: Judge, verdicts: Sequence[Verdict]) -> Iterator[Reported]:
     """The events that a box would have made of them, each by its newest revision."""
     maker = EventMaker("clip", judge)
     events: dict[bytes, list[Event]] = {}
@@ -222,7 +228,8 @@ def _reported(judge: Judge, verdicts: Sequence[Verdict]) -> Iterator[Reported]:
             events.setdefault(event.event_id, []).append(event)
     first = judge.manifest.labels[0]
     for said in events.values():
-        yield Reported(said[-1].label, said[-1].score, any(event.label == first for event in said))
+        label = GUNSHOT if said[-1].label == first else said[-1].label  # whatever a bundle calls it
+        yield Reported(label, said[-1].score, any(event.label == first for event in said))
 
 
 def blocks_of(pcm: Pcm, rate_hz: int) -> Iterator[Block]:

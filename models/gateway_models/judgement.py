@@ -80,6 +80,11 @@ class Heard:
         return best.label if best is not None else NOTHING
 
     @property
+    def alarms(self) -> int:
+        """Events that were called a shot at any time: what wakes somebody up."""
+        return sum(event.alarm for event in self.events)
+
+    @property
     def prominence_db(self) -> float:
         """Of its strongest bang; minus infinity if nothing set off the onset."""
         return max((bang.prominence_db for bang in self.bangs), default=-math.inf)
@@ -120,10 +125,10 @@ def scored(heard: Iterable[Heard], of: Callable[[Judged], float] = lambda bang: 
 def judge(subject: Subject, heard: Sequence[Heard]) -> dict[str, Any]:
     """Every figure. `heard` may hold clips with problems: they are named and count nowhere."""
     good = [one for one in heard if not one.problem]
-    final, first = scored(good), scored(good, lambda bang: bang.first)
-    figures = _figures(subject.sure)
-    spread = intervals(final, figures)
-    value = {name: figure(final) for name, figure in figures.items()}
+    final, first, alarms = scored(good), scored(good, lambda bang: bang.first), _alarms(good)
+    spread = intervals(final, _FIGURES) | intervals(alarms, _REPORTED)
+    value = {name: figure(final) for name, figure in _FIGURES.items()}
+    value |= {name: figure(alarms) for name, figure in _REPORTED.items()}
     bins = calibration(final)
     return {
         "auc": value["auc"],
@@ -141,12 +146,16 @@ def judge(subject: Subject, heard: Sequence[Heard]) -> dict[str, Any]:
             "recall_95": _pair(spread["recall"]),
             "false_alarms_per_hour": value["alarms"],
             "false_alarms_per_hour_95": _alarms_95(value["alarms"], spread["alarms"], final.hours),
+            "after_last_look": {
+                "recall": recall_over(final, subject.sure),
+                "false_alarms_per_hour": alarms_per_hour(final, subject.sure),
+            },
             "unsure_shots": _share(one.verdict == UNSURE for one in good if one.clip.is_gunshot),
             "unsure_negatives": _share(one.verdict == UNSURE for one in good if not one.clip.is_gunshot),
         },
-        "per_kind": _per_kind(good, subject.sure),
-        "per_source": _per_source(good, subject.sure),
-        "per_prominence": _per_prominence(good, final, subject.sure),
+        "per_kind": _per_kind(good),
+        "per_source": _per_source(good),
+        "per_prominence": _per_prominence(good, final),
         "calibration": {
             "error": calibration_error(bins),
             "bins": [{"score": b.score, "share": b.share, "clips": b.count} for b in bins],
@@ -165,25 +174,36 @@ def judge(subject: Subject, heard: Sequence[Heard]) -> dict[str, Any]:
     }
 
 
-def _figures(sure: float) -> dict[str, Figure]:
-    def at(rate: int) -> Figure:
-        return lambda clips: recall_at(clips, rate)
-
-    return {
-        "auc": auc,
-        "recall": lambda clips: recall_over(clips, sure),
-        "alarms": lambda clips: alarms_per_hour(clips, sure),
-    } | {f"recall_at_{rate}": at(rate) for rate in RATES_PER_H}
+def _at(rate: int) -> Figure:
+    return lambda clips: recall_at(clips, rate)
 
 
-def _per_kind(good: Sequence[Heard], sure: float) -> dict[str, dict[str, Any]]:
+_FIGURES: Final[dict[str, Figure]] = {"auc": auc} | {f"recall_at_{rate}": _at(rate) for rate in RATES_PER_H}
+# Of clips whose score is how many alarms a box raised in them.
+_REPORTED: Final[dict[str, Figure]] = {
+    "recall": lambda clips: recall_over(clips, 1.0),
+    "alarms": lambda clips: float(clips.others.sum()) / clips.hours if clips.hours > 0 else None,
+}
+
+
+def _alarms(good: Sequence[Heard]) -> Scored:
+    """The clips with how many alarms a box raised in each as their score."""
+    return Scored(
+        np.array([one.alarms for one in good], np.float64),
+        np.array([one.clip.is_gunshot for one in good], bool),
+        np.array([one.clip.session for one in good], str),
+        np.array([one.seconds for one in good], np.float64),
+    )
+
+
+def _per_kind(good: Sequence[Heard]) -> dict[str, dict[str, Any]]:
     """Each kind against everything of the other label: fireworks first, then what is confused most."""
     rows: dict[str, dict[str, Any]] = {}
-    for kind, shot in {(one.clip.kind, one.clip.is_gunshot) for one in good}:
+    for kind, shot in sorted({(one.clip.kind, one.clip.is_gunshot) for one in good}):
         inside = [one for one in good if (one.clip.kind, one.clip.is_gunshot) == (kind, shot)]
         name = kind if kind not in rows else f"{kind} ({GUNSHOT if shot else NEGATIVE})"
         against = [one for one in good if one.clip.is_gunshot != shot]
-        rows[name] = {"label": GUNSHOT if shot else NEGATIVE} | _counts(inside, sure)
+        rows[name] = {"label": GUNSHOT if shot else NEGATIVE} | _counts(inside)
         rows[name]["auc"] = auc(scored([*inside, *against]))
 
     def order(name: str) -> tuple[Any, ...]:
@@ -194,7 +214,7 @@ def _per_kind(good: Sequence[Heard], sure: float) -> dict[str, dict[str, Any]]:
     return {name: rows[name] for name in sorted(rows, key=order)}
 
 
-def _per_source(good: Sequence[Heard], sure: float) -> dict[str, dict[str, Any]]:
+def _per_source(good: Sequence[Heard]) -> dict[str, dict[str, Any]]:
     """Each source: shots found, and what came of its negatives per hour."""
     rows: dict[str, dict[str, Any]] = {}
     for source in sorted({one.clip.source for one in good}):
@@ -203,48 +223,49 @@ def _per_source(good: Sequence[Heard], sure: float) -> dict[str, dict[str, Any]]
         negatives = [one for one in inside if not one.clip.is_gunshot]
         rows[source] = {
             "shots": len(shots),
-            "recall": _share(one.verdict == GUNSHOT for one in shots),
+            "recall": _share(one.alarms > 0 for one in shots),
             "negatives": len(negatives),
             "auc": auc(scored(inside)),
-        } | _rates(negatives)
+        } | rates(negatives)
     return rows
 
 
-def _counts(inside: Sequence[Heard], sure: float) -> dict[str, Any]:
-    clips = scored(inside)
+def _counts(inside: Sequence[Heard]) -> dict[str, Any]:
     row = {
         "n": len(inside),
-        "share": float(np.mean(clips.score >= sure)) if len(clips) else None,
+        "sessions": len({one.clip.session for one in inside}),
+        "share": _share(one.alarms > 0 for one in inside),
         "unsure": _share(one.verdict == UNSURE for one in inside),
         "set_off": _share(bool(one.bangs) for one in inside),
     }
-    return row | (_rates(inside) if inside and not inside[0].clip.is_gunshot else {})
+    return row | (rates(inside) if inside and not inside[0].clip.is_gunshot else {})
 
 
-def _rates(negatives: Sequence[Heard]) -> dict[str, Any]:
+def rates(negatives: Sequence[Heard]) -> dict[str, Any]:
     """How often negatives set off the onset, made a pulse (a shot or a doubt), and an alarm."""
     hours = sum(one.seconds for one in negatives) / 3600.0
     events = [event for one in negatives for event in one.events]
     counts = {
         "onsets": sum(len(one.bangs) for one in negatives),
         "pulses": sum(event.alarm or event.label in (GUNSHOT, UNSURE) for event in events),
-        "alarms": sum(event.alarm for event in events),
+        "alarms": sum(one.alarms for one in negatives),
     }
     per_hour = {f"{name}_per_hour": n / hours if hours else None for name, n in counts.items()}
     return {"hours": hours} | counts | per_hour
 
 
-def _per_prominence(good: Sequence[Heard], final: Scored, sure: float) -> list[dict[str, Any]]:
+def _per_prominence(good: Sequence[Heard], final: Scored) -> list[dict[str, Any]]:
     """Shots by how far they stood out: what is lost in the noise no model can find."""
     shots = [one for one in good if one.clip.is_gunshot]
     rows = []
     for number, (low, high) in enumerate(BANDS_DB):
-        inside = scored(one for one in shots if band_of(one.prominence_db) == number).score
+        mine = [one for one in shots if band_of(one.prominence_db) == number]
+        inside = scored(mine).score
         row: dict[str, Any] = {
             "from_db": low if np.isfinite(low) else None,
             "to_db": high if np.isfinite(high) else None,
             "n": len(inside),
-            "recall": float(np.mean(inside >= sure)) if len(inside) else None,
+            "recall": _share(one.alarms > 0 for one in mine),
         }
         for rate in RATES_PER_H:
             is_told = len(inside) > 0 and recall_at(final, rate) is not None
@@ -256,7 +277,8 @@ def _per_prominence(good: Sequence[Heard], final: Scored, sure: float) -> list[d
 
 def _confusion(good: Sequence[Heard], classes: Sequence[str]) -> dict[str, Any]:
     """Clips by what they were (rows) and what the box reported (columns)."""
-    truths = [name for name in classes if any(class_of(one.clip) == name for one in good)]
+    known = {class_of(one.clip) for one in good}
+    truths = [*(name for name in classes if name in known), *sorted(known - set(classes))]
     reported = {one.verdict for one in good}
     columns = [GUNSHOT, *(name for name in classes if name != GUNSHOT and name in reported), UNSURE, NOTHING]
     columns += sorted(reported - set(columns))

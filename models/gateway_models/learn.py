@@ -69,7 +69,9 @@ class Learn:
             type=Path,
             help="recordings to learn from besides ($GATEWAY_TEST_DATA/audio)",
         )
-        parser.add_argument("--steps", metavar="N", type=int, help="training steps of a network (1000)")
+        parser.add_argument(
+            "--steps", metavar="N", type=int, help="training steps of a network (as the shipped ones)"
+        )
         parser.add_argument(
             "--synthetic", metavar="N", type=int, default=4000, help="synthetic clips besides (4000)"
         )
@@ -87,23 +89,28 @@ class Learn:
         old_folder = bundle_folder(arguments.bundle)
         old = load_bundle(old_folder).manifest
         run = arguments.out / _RUN
-        based = lay_out(run / RECORDINGS, own, arguments.base or default_base(os.environ))
-        job = _job(arguments, own, old_folder, old)
-        print(_plan(own, based, job), file=sys.stderr)
+        sources, count = lay_out(run / RECORDINGS, own, arguments.base or default_base(os.environ))
+        job = _job(arguments, old_folder, old, sources, count)
+        print(_plan(own, job), file=sys.stderr)
         job.write(run)
         train(python, run)
         comparison, figures = judged(own, old_folder, old, run / CANDIDATE, arguments.workers)
         told = comparison.told() | {"held_out": list(own.held_out), "candidate": None}
+        key = ""
         if comparison.is_better:
             target = arguments.out / f"{job.name}-{job.version}"
-            adopt(run / CANDIDATE, target, figures, arguments.key)
+            key = adopt(run / CANDIDATE, target, figures, arguments.key)
             told["candidate"] = str(target)
+        print(
+            as_json(told) if arguments.json else _report(comparison, own, told["candidate"], key), flush=True
+        )
         arguments.out.joinpath(_COMPARISON).write_text(as_json(told) + "\n", encoding="utf-8")
-        print(as_json(told) if arguments.json else _report(comparison, own, told["candidate"]))
         return 0 if comparison.is_better else NOT_BETTER
 
 
-def _job(arguments: argparse.Namespace, own: Split, old_folder: Path, old: Manifest) -> Job:
+def _job(
+    arguments: argparse.Namespace, old_folder: Path, old: Manifest, sources: list[dict[str, Any]], own: int
+) -> Job:
     name = arguments.name or old.name
     if not BUNDLE_NAME.fullmatch(name):
         raise ConfigError(
@@ -111,19 +118,28 @@ def _job(arguments: argparse.Namespace, own: Split, old_folder: Path, old: Manif
         )
     if arguments.workers < 1 or arguments.synthetic < 0 or (arguments.steps or 1) < 1:
         raise ConfigError("--workers and --steps must be at least 1, --synthetic at least 0")
-    major, minor, _ = (int(part) for part in old.version.split("."))
     return Job(
         old=str(old_folder.resolve()),
         name=name,
-        version=f"{major}.{minor + 1}.0" if name == old.name else "1.0.0",
+        version=free_version(arguments.out, name, old),
         seed=SEED,
         recordings=zlib.crc32((arguments.out / _RUN / RECORDINGS / MANIFEST_CSV).read_bytes()),
-        own_clips=len(own.learn),
+        own_clips=own,
+        sources=sources,
         gun_clips=arguments.synthetic // 2,
         other_clips=arguments.synthetic - arguments.synthetic // 2,
         steps=arguments.steps,
         workers=arguments.workers,
     )
+
+
+def free_version(out: Path, name: str, old: Manifest) -> str:
+    """The next one of the old bundle, or the first of a new name; one that no candidate in `out` has."""
+    major, minor, patch = (int(part) for part in old.version.split("."))
+    major, minor, patch = (major, minor + 1, 0) if name == old.name else (1, 0, 0)
+    while (out / f"{name}-{major}.{minor}.{patch}").exists():
+        patch += 1
+    return f"{major}.{minor}.{patch}"
 
 
 def default_base(environment: Mapping[str, str]) -> Path | None:
@@ -181,21 +197,22 @@ def judged(
     return compare(before, after, sure), judgement
 
 
-def adopt(candidate: Path, target: Path, judgement: Mapping[str, Any], key: Path | None) -> None:
-    """Copy the candidate, put its figures into the manifest, and sign it."""
+def adopt(candidate: Path, target: Path, judgement: Mapping[str, Any], key: Path | None) -> str:
+    """Copy the candidate, put its figures into the manifest, and sign it. The public key that signed."""
     private = own_key(key)
-    shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(candidate, target)
     manifest = json.loads((target / MANIFEST).read_bytes())
     manifest["figures"] = {name: judgement[name] for name in ("auc", "recall_at", "threshold")}
     content = (json.dumps(manifest, indent=1) + "\n").encode()
     (target / MANIFEST).write_bytes(content)
     (target / SIGNATURE).write_bytes(sign(content, private))
-    signer(target)
+    public = signer(target)
     load_bundle(target)
+    return public
 
 
-def _plan(own: Split, based: int, job: Job) -> str:
+def _plan(own: Split, job: Job) -> str:
+    based = sum(source["clips"] for source in job.sources) - job.own_clips
     sessions = len({clip.session for clip in own.learn})
     return (
         f"learning from {len(own.learn)} clips of {sessions} sessions, {based} recordings besides and "
@@ -204,8 +221,8 @@ def _plan(own: Split, based: int, job: Job) -> str:
     )
 
 
-def _report(comparison: Comparison, own: Split, candidate: str | None) -> str:
-    lines = [f"{'on ' + ', '.join(own.held_out):<34}{'old':>8}{'new':>8}   better by (95 %)"]
+def _report(comparison: Comparison, own: Split, candidate: str | None, key: str) -> str:
+    lines = [f"{'on ' + ', '.join(own.held_out):<34}{'old':>8}{'new':>8}   better by (98.3 %)"]
     for each in comparison.changes:
         spread = "-" if each.low is None or each.high is None else f"{each.low:+.3f} to {each.high:+.3f}"
         old, new = ("-" if value is None else f"{value:.3f}" for value in (each.old, each.new))
@@ -215,5 +232,8 @@ def _report(comparison: Comparison, own: Split, candidate: str | None) -> str:
     if candidate is None:
         lines.append("No candidate was written; the old model stays.")
     else:
-        lines.append(f"The candidate is {candidate}; on a box: gateway model install {Path(candidate).name}")
+        lines.append(
+            f"The candidate is {candidate}. Copy it to a box, and there, the first time with --trust:"
+        )
+        lines.append(f"  gateway model install {Path(candidate).name} --trust {key}")
     return "\n".join(lines)

@@ -4,6 +4,7 @@ Each step is made once in its run folder; a run that was broken off goes on. The
 networks from the same recordings.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -16,15 +17,17 @@ from typing import Any, Final
 import numpy as np
 
 from gateway_models import card
-from gateway_models.build import build
+from gateway_models.build import REVISION, build
 from gateway_models.bundles import gunshot, gunshot_synthetic
 from gateway_models.calibrate import probability
 from gateway_models.crossval import about_of, crossvalidate, onsets_in, pack_bundle
 from gateway_models.cutting import is_fit
 from gateway_models.foldjudge import FOLDS
 from gateway_models.folds import Held, Settings, calibration_of, hold, score_pair, settings_of
+from gateway_models.labelled import MANIFEST
 from gateway_models.lessons import FINAL, PAIRS, SEEDS, STEPS, SYNTHETIC_ONLY, final_tasks, pair_tasks
 from gateway_models.network import weights_in
+from gateway_models.pack import SYNTHESIS
 from gateway_models.recordings import read_manifest
 from gateway_models.runfolder import RunFolder, train_all
 from gateway_models.thresholds import chances_of, label_thresholds
@@ -40,13 +43,13 @@ CREDITS: Final = {
     "belize_forest": "Katsis et al., Belize forest gunshots (by RosameliaCarioni/gunshot_detection)",
     "cdda_cc_sounds": "CDDA-Soundpacks (Fris0uman) and the Freesound authors named in its credits.md",
 }
-_SYNTHESIS: Final = "synthesis (gateway_models)"
 
 
 def run_folder(path: Path, data: Path | None) -> tuple[RunFolder, WindowSet]:
-    """The run's folder, with its training set."""
+    """The run's folder, with its training set. Raises ValueError if it is of other recordings."""
     run = RunFolder(path)
-    run.begin({"steps": STEPS, "seed": SEED, "recordings": data is not None})
+    manifest = None if data is None else hashlib.sha256((data / MANIFEST).read_bytes()).hexdigest()
+    run.begin({"steps": STEPS, "seed": SEED, "windows": REVISION, "manifest": manifest})
     return run, build(data, SEED, run.windows)
 
 
@@ -124,7 +127,7 @@ def _recorded(data: Path) -> list[dict[str, Any]]:
 
 def _synthesis(windows: WindowSet) -> dict[str, Any]:
     count = len(np.unique(windows.clip[~windows.real]))
-    return {"name": _SYNTHESIS, "licence": "Apache-2.0", "clips": count}
+    return {"name": SYNTHESIS, "licence": "Apache-2.0", "clips": count}
 
 
 def _weights(run: RunFolder, name: str) -> int:

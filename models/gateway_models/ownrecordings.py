@@ -7,17 +7,19 @@ on clips between those that it learned from would look better than it is.
 import csv
 import hashlib
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from gateway.errors import ConfigError
-from gateway_models.labelled import MANIFEST, Clip, read_manifest
+from gateway_models.labelled import GUNSHOT, MANIFEST, NEGATIVE, Clip, read_manifest
 
 CALIBRATE: Final = "calibrate"  # the session of clips that are not learned from, but calibrate
 _CALIBRATE_ONE_IN: Final = 10
 _HELD_OUT_ONE_IN: Final = 3
+LEAST_TO_JUDGE: Final = 20  # shots, and negatives: with fewer, one lucky clip decides
 _COLUMNS: Final = ("file", "label", "kind", "source", "use", "licence", "session", "path")
 
 
@@ -57,6 +59,13 @@ def split(folder: Path, held_out: Sequence[str] = ()) -> Split:
                 f"to {what} there must be gunshots and negatives; "
                 f"with {', '.join(chosen)} held out there are not"
             )
+    for label in (GUNSHOT, NEGATIVE):
+        if (count := sum(clip.label == label for clip in judge)) < LEAST_TO_JUDGE:
+            raise ConfigError(
+                f"{', '.join(chosen)} would judge with {count} clips labelled {label}; at least "
+                f"{LEAST_TO_JUDGE} are needed, or chance decides: hold out more sessions (--hold-out), or "
+                "record more"
+            )
     return Split(learn, judge, chosen)
 
 
@@ -65,11 +74,12 @@ def _has_column(folder: Path, name: str) -> bool:
         return name in next(csv.reader(file), [])
 
 
-def lay_out(target: Path, own: Split, base: Path | None) -> int:
+def lay_out(target: Path, own: Split, base: Path | None) -> tuple[list[dict[str, Any]], int]:
     """Make a folder with a manifest to train with: the base's recordings and a city's own, as links.
 
-    Of the base, what judges is left out: sessions of the same name, and files of the same content. Every
-    tenth clip is put into the session CALIBRATE. Returns how many of the base's are in it.
+    What judges is left out: of the base sessions of the same name, of both files of the same content. Every
+    tenth clip is put into the session CALIBRATE. Returns what is in it, as a bundle's provenance names
+    sources, and how many clips of that are the city's own.
     """
     target.mkdir(parents=True, exist_ok=True)
     judged = {digest for clip in own.judge if (digest := _digest(clip.file)) is not None}
@@ -78,13 +88,19 @@ def lay_out(target: Path, own: Split, base: Path | None) -> int:
         clip for clip in base_clips if clip.session not in own.held_out and _digest(clip.file) not in judged
     ]
     known = {_digest(clip.file) for clip in kept}
-    new = [clip for clip in own.learn if _digest(clip.file) not in known]
+    new = [clip for clip in own.learn if _digest(clip.file) not in known | judged]
     rows = [*_linked(target, "base", kept), *_linked(target, "own", new)]
     with (target / MANIFEST).open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-    return len(kept)
+    return [*_sources(kept, ""), *_sources(new, "as their owner permits")], len(new)
+
+
+def _sources(clips: Sequence[Clip], licence: str) -> Iterable[dict[str, Any]]:
+    for name, count in sorted(Counter(clip.source for clip in clips).items()):
+        licences = sorted({clip.licence for clip in clips if clip.source == name and clip.licence})
+        yield {"name": name, "licence": "; ".join(licences) or licence or "unknown", "clips": count}
 
 
 def _linked(target: Path, part: str, clips: Iterable[Clip]) -> Iterable[dict[str, str]]:

@@ -29,6 +29,7 @@ FIRST: Final = Look("first", 250, 500, 1)
 SECOND: Final = Look("second", 250, 2750, 2)
 LABELS: Final = ("gunshot", "firework", "glass", "impact", "other")
 REPORTS: Final = ("gunshot", "firework", "glass")
+SYNTHESIS: Final = "synthesis (gateway_models)"  # as a source in a bundle's provenance
 SIZE_MAX: Final = 200_000  # bytes of all files of a bundle that ships with the gateway
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)  # the first day a zip file knows
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from gateway_models.labelled import GUNSHOT
 
+_RATED: Final = ("hours", "pulses", "pulses/h", "alarms", "alarms/h")  # of negatives
 _NAMED_MAX: Final = 8  # clips that could not be judged and are named one by one
 
 
@@ -46,17 +47,21 @@ def _headline(judgement: Mapping[str, Any]) -> str:
     alarms = _figure(at["false_alarms_per_hour"], at["false_alarms_per_hour_95"], 1)
     lines += [
         "",
-        f"as shipped, sure from {at['sure']:.2f}:",
+        f"as shipped, sure from {at['sure']:.2f}; alarms that the last look took back count as well:",
         f"  shots found                    {_figure(at['recall'], at['recall_95'])}"
         f"   and {_share(at['unsure_shots'])} unsure",
         f"  false alarms per hour          {alarms}"
         f"   and {_share(at['unsure_negatives'])} of the negatives unsure",
+        f"  by the last look alone         {_number(at['after_last_look']['recall'])} of the shots, "
+        f"{_rate(at['after_last_look']['false_alarms_per_hour'])} false alarms per hour",
     ]
+    if judgement.get("learned_from"):
+        lines += ["", judgement["learned_from"]]
     return "\n".join(lines)
 
 
 def _kinds(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Sequence[str]]:
-    yield "kind", "clips", "set off", "taken for a shot", "unsure", "AUC"
+    yield "kind", "clips", "set off", "called a shot", "unsure", "AUC", *_RATED
     for name, row in rows.items():
         shown = f"{name} (shots)" if row["label"] == GUNSHOT else name
         yield (
@@ -66,37 +71,33 @@ def _kinds(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Sequence[str]]:
             _share(row["share"]),
             _share(row["unsure"]),
             _number(row["auc"]),
+            *_rated(row),
         )
 
 
-def _sources(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Sequence[str]]:
-    yield (
-        "source",
-        "shots",
-        "found",
-        "negatives",
-        "hours",
-        "onsets/h",
-        "pulses",
-        "pulses/h",
-        "alarms",
-        "alarms/h",
+def _rated(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """Counts and rates of negatives; a dash each where there are none."""
+    if "hours" not in row or not row["hours"]:
+        return ("-",) * len(_RATED)
+    return (
+        f"{row['hours']:.2f}",
+        str(row["pulses"]),
+        _rate(row["pulses_per_hour"]),
+        str(row["alarms"]),
+        _rate(row["alarms_per_hour"]),
     )
+
+
+def _sources(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Sequence[str]]:
+    yield "source", "shots", "found", "negatives", "onsets/h", *_RATED
     for name, row in rows.items():
-        rates = [
-            str(row["pulses"]),
-            _rate(row["pulses_per_hour"]),
-            str(row["alarms"]),
-            _rate(row["alarms_per_hour"]),
-        ]
         yield (
             name,
             str(row["shots"]),
             _share(row["recall"]),
             str(row["negatives"]),
-            f"{row['hours']:.2f}",
             _rate(row["onsets_per_hour"]),
-            *(rates if row["negatives"] else "----"),
+            *_rated(row),
         )
 
 
@@ -173,7 +174,9 @@ def _figure(value: float | None, spread: Sequence[float] | None, digits: int = 3
     if value is None:
         return "-"
     interval = (
-        f" ({spread[0]:.{digits}f} to {spread[1]:.{digits}f})" if spread else " (no interval: one session)"
+        f" ({spread[0]:.{digits}f} to {spread[1]:.{digits}f})"
+        if spread
+        else " (no interval: too few sessions)"
     )
     return f"{value:.{digits}f}{interval}"
 

@@ -1,6 +1,6 @@
 """A run's folder: windows, trained networks, checkpoints and curves; what is there is not made again.
 
-config.json             what was asked for; a run of something else does not go on here
+config.json             what was asked for, of which recordings; a run of something else does not go on here
 windows/                the training set (`gateway_models.windows`)
 networks/NAME.npz       one trained network, and NAME.json its losses
 checkpoints/NAME.npz    of networks that are not ready yet
@@ -53,7 +53,10 @@ class RunFolder:
         file = self.path / "config.json"
         text = json.dumps(config, indent=1, sort_keys=True) + "\n"
         if file.exists() and file.read_text(encoding="utf-8") != text:
-            raise ValueError(f"{self.path} holds a run of another kind; name another folder, or delete it")
+            raise ValueError(
+                f"{self.path} holds a run of another kind, or of other recordings: delete that folder, or "
+                f"name another (config.json there says what it is of; asked for was {json.dumps(config)})"
+            )
         file.write_text(text, encoding="utf-8")
 
     def layers(self, task: Task) -> list[Layer]:

@@ -56,13 +56,24 @@ class Scored:
         """Some of the clips: a mask, or indices (which may repeat)."""
         return Scored(self.score[chosen], self.shot[chosen], self.session[chosen], self.seconds[chosen])
 
+    def over(self, threshold: float) -> "Scored":
+        """The same clips with score 1 for what reaches a threshold and 0 for the rest."""
+        reported = (self.score >= threshold).astype(np.float64)
+        return Scored(reported, self.shot, self.session, self.seconds)
+
+    @staticmethod
+    def pooled(parts: Sequence["Scored"]) -> "Scored":
+        """The clips of several detectors as those of one."""
+        names = ("score", "shot", "session", "seconds")
+        return Scored(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
 
 Figure = Callable[[Scored], float | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """95 % of the draws lie in `low`..`high`. Fewer than two sessions say nothing: then there is none."""
+    """95 % of the draws lie in `low`..`high`. There is none where sessions of a kind are fewer than two."""
 
     low: float
     high: float
@@ -162,9 +173,7 @@ def draws(scored: Scored, seed: int = 0, count: int = DRAWS) -> Iterator[npt.NDA
     """
     rng = np.random.default_rng(seed)
     clips = {session: np.flatnonzero(scored.session == session) for session in np.unique(scored.session)}
-    strata: tuple[list[str], list[str]] = ([], [])
-    for session, inside in clips.items():
-        strata[0 if scored.shot[inside].any() else 1].append(session)
+    strata = _strata(scored)
     for _ in range(count):
         drawn = [
             clips[stratum[i]] for stratum in strata for i in rng.integers(0, len(stratum) or 1, len(stratum))
@@ -175,9 +184,9 @@ def draws(scored: Scored, seed: int = 0, count: int = DRAWS) -> Iterator[npt.NDA
 def intervals(
     scored: Scored, figures: Mapping[str, Figure], seed: int = 0, count: int = DRAWS
 ) -> dict[str, Interval | None]:
-    """The 95 % interval of each figure, by sessions; None with fewer than two, or where it has no value."""
+    """The 95 % interval of each figure, by sessions; None where those are too few, or it has no value."""
     found: dict[str, list[float]] = {name: [] for name in figures}
-    if len(np.unique(scored.session)) >= 2:
+    if _says_something(scored):
         for chosen in draws(scored, seed, count):
             drawn = scored.take(chosen)
             for name, figure in figures.items():
@@ -187,6 +196,19 @@ def intervals(
         name: _middle(found[name], count) if figure(scored) is not None else None
         for name, figure in figures.items()
     }
+
+
+def _says_something(scored: Scored) -> bool:
+    """Whether draws of sessions differ in their shots and in their negatives, or else would seem certain."""
+    with_shots, without = _strata(scored)
+    others_vary = len(without) != 1 or bool((~scored.shot & np.isin(scored.session, with_shots)).any())
+    return len(with_shots) + len(without) >= 2 and len(with_shots) != 1 and others_vary
+
+
+def _strata(scored: Scored) -> tuple[list[str], list[str]]:
+    """Sessions with shots, and those without."""
+    with_shots = set(scored.session[scored.shot].tolist())
+    return sorted(with_shots), sorted(set(scored.session.tolist()) - with_shots)
 
 
 def interval(scored: Scored, figure: Figure, seed: int = 0, count: int = DRAWS) -> Interval | None:
@@ -215,8 +237,9 @@ def gain(
     count: int = DRAWS,
     *,
     whole_sessions: bool = True,
+    sure: float = 0.95,
 ) -> Interval | None:
-    """The 95 % interval of how much higher a figure of `new` is than that of `old`, draw by draw.
+    """How much higher a figure of `new` is than that of `old`, draw by draw: in `sure` of the draws.
 
     Both are scores of the same clips. Draws are of whole sessions, or of the clips within each.
     """
@@ -227,14 +250,14 @@ def gain(
         before, after = figure(old.take(chosen)), figure(new.take(chosen))
         if before is not None and after is not None:
             found.append(after - before)
-    return _middle(found, count)
+    return _middle(found, count, sure)
 
 
-def _middle(found: Sequence[float], count: int) -> Interval | None:
-    """Between the quantiles 2.5 % and 97.5 %, if at least every other draw gave a value."""
+def _middle(found: Sequence[float], count: int, sure: float = 0.95) -> Interval | None:
+    """What `sure` of the draws lie in, the middle ones, if at least every other draw gave a value."""
     if len(found) < max(1, count // 2):
         return None
-    low, high = np.quantile(found, (0.025, 0.975))
+    low, high = np.quantile(found, (0.5 - sure / 2, 0.5 + sure / 2))
     return Interval(float(low), float(high))
 
 

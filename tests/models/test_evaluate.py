@@ -17,7 +17,7 @@ from gateway.errors import BundleError
 from gateway.inference import load_runner
 from gateway.verdict import Judge
 from gateway_models.evaluate import learned_from
-from gateway_models.hearing import hear, play
+from gateway_models.hearing import hear, play, reported
 from gateway_models.labelled import read_manifest
 from gateway_models.onsets import onsets_of
 
@@ -87,6 +87,7 @@ def test_a_folder_is_judged(
     unreadable = {Path(row["file"]).name: row["why"] for row in found["clips"]["unreadable"]}
     assert set(unreadable) == {"empty.flac", "silent.wav", "text.ogg", "missing.wav"}
     assert unreadable["silent.wav"] == "is digital silence"
+    assert found["learned_from"] == ""
     assert found["runs_on"]["verdict_cpu_ms_p99"] > 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "judgement.json", "report.txt", "roc.svg", "confusion.svg", "calibration.svg"
@@ -94,9 +95,13 @@ def test_a_folder_is_judged(
 
 
 @pytest.mark.slow
-def test_a_report_for_people(clips: Path, bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    code, out, err = evaluated(capfd, str(bundle), "--data", str(clips), "--workers", "1")
-    assert code == 0
+def test_a_report_for_people(
+    clips: Path, bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    words = (str(bundle), "--data", str(clips), "--workers", "1", "--out", str(tmp_path / "file"))
+    code, out, err = evaluated(capfd, *words)
+    assert code == 1  # it could not be written, but is not lost: judging takes its time
     assert "small 1.0.0" in out
     assert "4 clips could not be judged" in out
     assert "16 clips in" in err
@@ -141,6 +146,19 @@ def test_a_network_that_fails_while_it_hears_ends_the_judging(bundle: Path) -> N
     pcm = np.rint(sound("gun", 1) * 32767).astype(np.int16)
     with pytest.raises(BundleError, match="no numbers"):
         play(judge, pcm, HZ)
+
+
+def test_what_a_bundle_calls_a_shot_first_is_a_gunshot_to_who_judges(tmp_path: Path) -> None:
+    """A bundle may name its first label otherwise ("shot"): it is what alarms, and what is judged."""
+    small = small_bundle(tmp_path / "small", says={"gunshot": 6.0})
+    named = replace(small.manifest, labels=("shot", *small.manifest.labels[1:]))
+    thresholds = {**small.manifest.thresholds, "shot": small.manifest.thresholds["gunshot"]}
+    named = replace(named, thresholds=thresholds, reports=frozenset({"shot"}))
+    runners = {look.name: load_runner(small, look.name, "f32").run for look in named.looks}
+    judge = Judge.of(replace(small, manifest=named), runners)
+    verdicts, _ = play(judge, np.rint(sound("gun", 1, seconds=5.0) * 32767).astype(np.int16), HZ)
+    assert {verdict.label for verdict in verdicts} == {"shot"}
+    assert {(one.label, one.alarm) for one in reported(judge, verdicts)} == {("gunshot", True)}
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,29 @@ def test_at_the_threshold_as_shipped(judgement: dict[str, Any]) -> None:
     assert (at["unsure_shots"], at["unsure_negatives"]) == (6 / 40, 7 / 360)
 
 
+def test_an_alarm_that_the_last_look_took_back_is_one() -> None:
+    withdrawn = (Reported("other", 0.2, True),)
+    clips = [heard(0.2, session="n1"), heard(0.2, session="n2"), heard(0.9, shot=True, session="a")]
+    clips.append(heard(0.2, shot=True, session="b"))
+    clips = [one if one.events else Heard(one.clip, 600.0, one.bangs, withdrawn) for one in clips]
+    found = judge(SUBJECT, clips)
+    at = found["threshold"]
+    assert (at["recall"], at["false_alarms_per_hour"]) == (1.0, pytest.approx(6.0))
+    assert at["after_last_look"] == {"recall": 0.5, "false_alarms_per_hour": 0.0}
+    assert (found["per_kind"]["rain"]["share"], found["per_kind"]["rain"]["alarms"]) == (1.0, 2)
+    assert sum(row["n"] * (row["recall"] or 0.0) for row in found["per_prominence"]) == 2.0
+    assert "by the last look alone         0.500 of the shots, 0.0 false alarms per hour" in report(found)
+
+
+def test_kinds_of_one_name_are_told_in_one_order() -> None:
+    """Sets of texts are walked in another order in each process; what is told must not be."""
+    names = [f"bang {number}" for number in range(12)]
+    clips = [heard(0.5, shot=shot, kind=name) for name in names for shot in (True, False)]
+    rows = judge(SUBJECT, clips)["per_kind"]
+    assert [rows[name]["label"] for name in names] == ["negative"] * 12
+    assert [rows[f"{name} (gunshot)"]["label"] for name in names] == ["gunshot"] * 12
+
+
 def test_no_false_alarm_in_a_short_while_is_no_promise_of_none() -> None:
     rain = [heard(0.1, session=f"night{n % 4}") for n in range(36)]  # six minutes
     shots = [heard(0.9, shot=True, session=f"fp{n % 3}") for n in range(6)]
@@ -159,8 +182,8 @@ def test_figures_that_there_are_no_clips_for_are_null(clips: list[Heard], tmp_pa
     assert found["auc"] is None
     assert set(found["recall_at"].values()) == {None}
     assert "small 1.0.0" in report(found)
-    assert not (tmp_path / "roc.svg").exists()
     draw_all(found, tmp_path)
+    assert not (tmp_path / "roc.svg").exists()
 
 
 def test_the_report_gives_intervals_and_says_what_it_cannot_tell(judgement: dict[str, Any]) -> None:
@@ -169,7 +192,18 @@ def test_the_report_gives_intervals_and_says_what_it_cannot_tell(judgement: dict
     assert re.search(r"shots found +0\.750 \(0\.\d+ to 0\.\d+\)   and 15 % unsure", text)
     assert "cpu per second                   0.00432" in text
     one_session = report(judge(SUBJECT, [heard(0.9, shot=True), heard(0.1)]))
-    assert "no interval: one session" in one_session
+    assert "no interval: too few sessions" in one_session
+
+
+def test_the_report_says_what_was_learned_from(judgement: dict[str, Any]) -> None:
+    assert "these were learned from" in report(judgement | {"learned_from": "these were learned from"})
+
+
+def test_the_report_counts_pulses_and_alarms_of_each_kind(judgement: dict[str, Any]) -> None:
+    (fireworks,) = [line.split() for line in report(judgement).splitlines() if line.startswith("fireworks")]
+    assert fireworks[-5:] == ["0.03", "11", "360.0", "4", "130.9"]
+    (gun,) = [line.split() for line in report(judgement).splitlines() if line.startswith("gun (shots)")]
+    assert gun[-5:] == ["-"] * 5
 
 
 def test_pictures_are_well_formed_and_hold_the_figures(judgement: dict[str, Any], tmp_path: Path) -> None:

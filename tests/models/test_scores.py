@@ -129,6 +129,29 @@ def test_sessions_that_differ_give_a_wide_interval_clips_of_one_give_none() -> N
     assert scores.interval(Scored(score, shot, np.array(["one"] * 200), np.ones(200)), scores.auc) is None
 
 
+@pytest.mark.parametrize(
+    ("shots_in", "others_in", "has_one"),
+    [
+        ("a a a", "b c d", False),  # one session with shots: the recall of each draw is the same
+        ("a b c", "d d d", False),  # and so are the false alarms with one of all the negatives
+        ("a b c", "d e d", True),
+        ("a b c", "a b a", True),
+        ("a b c", "a d d", True),
+    ],
+)
+def test_too_few_sessions_of_a_kind_give_no_interval(shots_in: str, others_in: str, has_one: bool) -> None:
+    session = np.array([*shots_in.split(), *others_in.split()])
+    score = np.array([0.9, 0.5, 0.4, 0.7, 0.3, 0.1])
+    clips = Scored(score, np.arange(6) < 3, session, np.full(6, 3600.0))
+    assert (scores.interval(clips, scores.auc) is not None) == has_one
+
+
+def test_what_reaches_a_threshold() -> None:
+    over = scored([0.9, 0.8], [0.79]).over(0.8)
+    assert list(over.score) == [1.0, 1.0, 0.0]
+    assert list(Scored.pooled([over, over]).shot) == [True, True, False] * 2
+
+
 def test_a_gain_is_taken_draw_by_draw() -> None:
     rng = np.random.default_rng(5)
     old = scored(list(rng.uniform(0.2, 1.0, 60)), list(rng.uniform(0.0, 0.8, 60)))
@@ -136,6 +159,9 @@ def test_a_gain_is_taken_draw_by_draw() -> None:
     gained = scores.gain(old, better, scores.auc)
     assert gained is not None
     assert gained.low > 0.0  # although each area alone is uncertain by more than the gain
+    surer = scores.gain(old, better, scores.auc, sure=0.999)
+    assert surer is not None
+    assert surer.low < gained.low < gained.high < surer.high
     with pytest.raises(ValueError, match="same clips"):
         scores.gain(old, better.take(np.arange(10)), scores.auc)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway_models import card
+from gateway_models import card, make
 from gateway_models.bundles import gunshot
 from gateway_models.calibrate import Stacking, fit, probability, shot_log_odds
 from gateway_models.crossval import about_of
@@ -237,8 +237,21 @@ def test_a_run_folder_is_of_one_run(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.begin({"seed": 1})
     run.begin({"seed": 1})
-    with pytest.raises(ValueError, match="another kind"):
+    with pytest.raises(ValueError, match=r"another kind, or of other recordings: delete that folder"):
         run.begin({"seed": 2})
+
+
+def test_a_run_knows_the_recordings_that_it_is_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Onsets, trees and ends in it are not made again: they must not be those of another manifest."""
+    monkeypatch.setattr(make, "build", lambda *_: _windows(1))
+    for name, rows in (("one", "a.wav"), ("other", "b.wav")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.csv").write_text(rows)
+    make.run_folder(tmp_path / "run", tmp_path / "one")
+    make.run_folder(tmp_path / "run", tmp_path / "one")
+    for data in (tmp_path / "other", None):
+        with pytest.raises(ValueError, match="delete that folder"):
+            make.run_folder(tmp_path / "run", data)
 
 
 def test_the_card_shows_the_committed_folds_and_they_clear_the_bar() -> None:
