@@ -1,9 +1,9 @@
 """Running a network: one adapter over the two TFLite runtimes.
 
-ai-edge-litert is taken when it is installed, else tflite-runtime; the environment variable GATEWAY_TFLITE
-names one of them to decide otherwise. tflite-runtime 2.14 was built for numpy 1: with numpy 2 it imports,
-then fails with a SystemError that explains nothing, so that is asked first. `run` releases the GIL while
-it computes.
+ai-edge-litert is taken when it is installed and loads, else tflite-runtime; the environment variable
+GATEWAY_TFLITE names one of them to decide otherwise. tflite-runtime 2.14 was built for numpy 1: with numpy 2
+it imports, then fails with a SystemError that explains nothing, so that is asked first. `run` releases the
+GIL while it computes.
 """
 
 import importlib
@@ -85,12 +85,25 @@ class RunnerFacts:
     outputs: tuple[TensorFacts, ...]
 
 
+class _NotInstalled(BundleError):
+    """There is no runtime, broken or not."""
+
+
 def runtime_installed() -> str | None:
-    """Name of the distribution that would run networks here, or None. Raises BundleError for a bad choice."""
-    for distribution in _wanted():
-        if _version(distribution) is not None:
-            return distribution
-    return None
+    """Name of the distribution that runs networks here, or None if none is installed.
+
+    Raises BundleError for a bad choice, or if what is installed does not load.
+    """
+    try:
+        return _interpreter_class()[1]
+    except _NotInstalled:
+        return None
+
+
+def runtime_tag() -> str:
+    """`runtime_installed` with its version, by which measurements and verdicts are remembered; or "none"."""
+    runtime = runtime_installed()
+    return "none" if runtime is None else f"{runtime}-{_version(runtime) or 'unknown'}"
 
 
 def check_runtime() -> None:
@@ -268,23 +281,29 @@ def _version(distribution: str) -> str | None:
 
 
 def _interpreter_class() -> tuple[Any, str]:
-    """The runtime's Interpreter class and the distribution's name. Raises BundleError."""
-    old = False
+    """The Interpreter class of the first runtime that loads, and its distribution. Raises BundleError."""
+    broken = []
     for distribution in _wanted():
         if distribution == TFLITE and int(np.__version__.split(".")[0]) >= 2:
-            old = _version(distribution) is not None
+            if _version(distribution) is not None:
+                broken.append(
+                    f"{TFLITE} needs numpy 1, but numpy {np.__version__} is installed; pip install 'numpy<2'"
+                )
             continue
+        module = _RUNTIMES[distribution]
         try:
-            return importlib.import_module(_RUNTIMES[distribution]).Interpreter, distribution
-        except ImportError:
-            continue
-    if old:
-        raise BundleError(
-            f"{TFLITE} needs numpy 1, but numpy {np.__version__} is installed; pip install 'numpy<2'"
-        )
+            return importlib.import_module(module).Interpreter, distribution
+        except (ImportError, AttributeError, OSError) as error:
+            if not (isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]):
+                broken.append(
+                    f"{distribution} is installed but does not load ({_first_line(error)}); "
+                    f"pip install --force-reinstall {distribution}, or another version of it"
+                )
+    if broken:
+        raise BundleError("; ".join(broken))
     if choice := os.environ.get(CHOICE):
-        raise BundleError(f"{CHOICE} asks for {choice}, which is not installed; pip install {choice}")
-    raise BundleError(f"no TFLite runtime is installed; {_INSTALL}")
+        raise _NotInstalled(f"{CHOICE} asks for {choice}, which is not installed; pip install {choice}")
+    raise _NotInstalled(f"no TFLite runtime is installed; {_INSTALL}")
 
 
 def _tensor_facts(details: dict[str, Any]) -> TensorFacts:

@@ -47,6 +47,16 @@ def said_by(code: str, **environment: str) -> str:
     return child.stdout.strip()
 
 
+# Code after which neither runtime can be found.
+_WITHOUT = """
+class Nowhere:
+    def find_spec(self, name, *_):
+        if name in ('ai_edge_litert', 'tflite_runtime'):
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Nowhere())
+"""
+
+
 def test_a_runner_tells_what_it_is(bundle: Bundle) -> None:
     about = Runner(bundle.net("int8", "first")).info()
     assert (about.runtime, about.version) == (runtime_installed(), "2.14.0")
@@ -184,8 +194,38 @@ def test_micro_speech_loads_and_answers(data_folder: Path) -> None:
 
 @pytest.mark.slow
 def test_without_a_runtime_the_error_says_what_to_install() -> None:
-    said = said_by("sys.modules['tflite_runtime'] = sys.modules['ai_edge_litert'] = None")
-    assert said == "no TFLite runtime is installed; pip install 'pole-gateway[inference]'"
+    assert said_by(_WITHOUT) == "no TFLite runtime is installed; pip install 'pole-gateway[inference]'"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ('raise ImportError("version `GLIBC_2.34\' not found")', "version `GLIBC_2.34' not found"),
+        ("import flatbuffers_of_old", "No module named 'flatbuffers_of_old'"),
+        ("", "module 'ai_edge_litert.interpreter' has no attribute 'Interpreter'"),
+        (None, "No module named 'ai_edge_litert.interpreter'"),
+    ],
+)
+def test_a_runtime_that_is_there_but_does_not_load_says_why(
+    tmp_path: Path, content: str | None, why: str
+) -> None:
+    package = tmp_path / "ai_edge_litert"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    if content is not None:
+        (package / "interpreter.py").write_text(content)
+    here = {"PYTHONPATH": str(tmp_path)}
+    asks = "from gateway.inference import runtime_installed\nprint(runtime_installed())"
+    if runtime_installed() == TFLITE:  # which is loaded instead, and told so
+        child = in_a_child(asks, **here)
+        assert child.stdout == f"{TFLITE}\n", child.stderr
+    for choice in ("", LITERT):
+        without = _WITHOUT.replace("'ai_edge_litert', ", "")
+        said = said_by(without, **here, **{CHOICE: choice})
+        assert said.startswith(f"ai-edge-litert is installed but does not load ({why}); pip install --force")
+    child = in_a_child(asks, **here, **{CHOICE: LITERT})
+    assert f"ai-edge-litert is installed but does not load ({why})" in child.stderr  # neither None nor it
 
 
 @pytest.mark.slow

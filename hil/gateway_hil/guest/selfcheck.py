@@ -37,9 +37,9 @@ def product_is_right() -> bool:
 
 def model_is_right() -> bool:
     """Whether the shipped model gives its golden answers; so, too, if nothing here can run models."""
-    if runtime_installed() is None:
-        return True
     try:
+        if runtime_installed() is None:
+            return True
         bundle = load_bundle(find_bundle(_MODEL))
         for look in bundle.manifest.looks:
             load_runner(bundle, look.name, "f32")
