@@ -55,6 +55,8 @@ _NO_ARRAYS: Final = (
     zipfile.BadZipFile,
     zlib.error,
 )
+# What comes of importing a package that is not there whole, or does not fit this Python.
+_BROKEN_PACKAGE: Final = (ImportError, AttributeError, TypeError, ValueError, OSError, SyntaxError)
 _GOLDEN_HZ: Final = (8_000, 16_000, 32_000, 44_100, 48_000)
 
 # One picture [1, rows, bands, 1] in, logits [1, labels] out.
@@ -153,7 +155,8 @@ def candidates(name: str, state: Path | None = None) -> list[Path]:
     well = [folder for folder, mark in zip(found, marks, strict=True) if mark is None]
     if not well:
         why = marks[0].reason if marks[0] is not None else ""
-        raise BundleError(f"{name} is in quarantine, all of it ({why}); install a better version")
+        also = f"; {fault}" if (fault := shipped_fault(name)) else ""
+        raise BundleError(f"{name} is in quarantine, all of it ({why}); install a better version{also}")
     return well
 
 
@@ -163,14 +166,15 @@ def planned_manifest(name: str, state: Path) -> Manifest:
     All versions of a name have the same labels; and a box whose every model was put away must start, too,
     with microphones that tell bangs as unclassified. Raises BundleError if there is none.
     """
-    first: BundleError | None = None
+    reasons = []
     for folder in _folders(name, state)[1]:
         try:
             return read_manifest(folder)
         except BundleError as error:
-            first = first or error
-    assert first is not None  # there is a folder at least
-    raise first
+            reasons.append(str(error))
+    if fault := shipped_fault(name):
+        reasons.append(fault)
+    raise BundleError("; ".join(reasons))
 
 
 def shipped(name: str) -> Path:
@@ -180,8 +184,26 @@ def shipped(name: str) -> Path:
         raise BundleError(_unknown(name, None))
     try:
         return Path(points[name].load())
-    except (ImportError, AttributeError) as error:
-        raise BundleError(f"model bundle {name} is registered but not installed whole: {error}") from error
+    except _BROKEN_PACKAGE as error:
+        raise BundleError(
+            f"model bundle {name} is registered, but its package is broken ({error}); install that again"
+        ) from error
+
+
+def shipped_fault(name: str) -> str:
+    """Why a package that should bring the bundle of that name does not; "" if it does, or none should."""
+    if name in _shipped():
+        try:
+            shipped(name)
+        except BundleError as error:
+            return str(error)
+    return ""
+
+
+def is_shipped(folder: Path) -> bool:
+    """Whether an installed package brings the bundle in this folder. A broken package brings none."""
+    names = [name for name in _shipped() if not shipped_fault(name)]
+    return any(folder.absolute() == shipped(name).absolute() for name in names)
 
 
 def shipped_names() -> list[str]:
@@ -253,14 +275,19 @@ def _shipped() -> Mapping[str, Any]:
 
 
 def _folders(name: str, state: Path | None) -> tuple[ModelStore | None, list[Path]]:
-    """The box's store, if there is a box, and every folder of a name: active, previous, shipped."""
+    """The box's store, if there is a box, and every folder of a name: active, previous, shipped.
+
+    A broken package does not hide what is in the store. Raises BundleError if there is no folder.
+    """
     store = None if state is None else ModelStore(state)
     if name.startswith("/"):
         return store, [Path(name)]
     found = [] if store is None else store.installed(name)
-    found += [shipped(name)] if name in _shipped() else []
+    fault = shipped_fault(name)
+    if name in _shipped() and not fault:
+        found.append(shipped(name))
     if not found:
-        raise BundleError(_unknown(name, store))
+        raise BundleError(fault or _unknown(name, store))
     return store, found
 
 

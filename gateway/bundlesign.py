@@ -4,8 +4,9 @@
 
 What is signed is PREFIX followed by the bytes of manifest.json, so that a signature over something else never
 counts as one. Keys that a box trusts are files in <state>/models/trusted, a line of 64 hex digits each;
-the project's own key is trusted everywhere. A bundle inside an installed package came with the
-package, which is trusted or not as a whole: its signature is checked all the same.
+the project's own key is trusted everywhere. A bundle inside an installed package came with the package,
+which is trusted or not as a whole: its signature is checked by the project's tests and by `gateway model
+verify`, and by no worker. What is in the store was checked when it was installed.
 """
 
 import hashlib

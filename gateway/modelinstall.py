@@ -20,6 +20,7 @@ from gateway.bundle import (
     read_file,
     read_manifest,
     shipped,
+    shipped_fault,
     shipped_names,
 )
 from gateway.bundlesign import fingerprint, signer_of, trust, trusted
@@ -158,7 +159,8 @@ def _check_trust(public: str, trust_key: str, state: Path) -> None:
 def _check_labels(manifest: Manifest, store: ModelStore) -> None:
     """Plans and records count a bundle's labels, so they are the same in all versions of a name."""
     name = manifest.name
-    folders = store.installed(name) + ([shipped(name)] if name in shipped_names() else [])
+    has_package = name in shipped_names() and not shipped_fault(name)
+    folders = store.installed(name) + ([shipped(name)] if has_package else [])
     for folder in folders:
         try:
             before = read_manifest(folder)

@@ -118,6 +118,15 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], Any], *, key: Ed255
     (folder / "manifest.sig").write_bytes(sign(content, key))
 
 
+def broken_package(folder: Path, name: str) -> Path:
+    """A folder for sys.path: an installed package that should bring a bundle of that name, and does not."""
+    facts = folder / "acme_models-1.0.dist-info"
+    facts.mkdir(parents=True)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-models\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(f"[gateway.bundles]\n{name} = acme_models_gone:FOLDER\n")
+    return folder
+
+
 def put_file(folder: Path, name: str, content: bytes, *, key: Ed25519PrivateKey = KEY) -> None:
     """Put other content into a bundle, and have the manifest vouch for it."""
     (folder / name).write_bytes(content)
@@ -139,4 +148,15 @@ def _layers(rows: int, bands: int, labels: int, seed: int) -> list[Layer]:
     ]
 
 
-__all__ = ["ABOUT", "HZ", "KEY", "LABELS", "golden_sounds", "nets", "put_file", "rewrite", "small_bundle"]
+__all__ = [
+    "ABOUT",
+    "HZ",
+    "KEY",
+    "LABELS",
+    "broken_package",
+    "golden_sounds",
+    "nets",
+    "put_file",
+    "rewrite",
+    "small_bundle",
+]
