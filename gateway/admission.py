@@ -1,33 +1,46 @@
 """Whether a model may run on this box: tried in a throw-away child first, where it can break nothing.
 
 The child (`gateway.trial`) has no rights, no network, little memory and little time, and its heap checks
-itself. A model is linted, loaded, asked its golden questions, run 50 times on random numbers, asked again,
-and destroyed. The verdict is kept by bundle, runtime and machine; a refusal puts the version in quarantine.
+itself. A model is linted, loaded, asked its golden questions, run 50 times on random numbers (a slow one
+less often, ten times at least), asked again, and destroyed. The verdict is kept by bundle, runtime, numpy
+and machine; a refusal puts the version in quarantine. On one box one trial runs at a time, and the workers
+that waited for it go by its verdict.
 """
 
+import fcntl
 import json
+import logging
 import os
 import platform
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from gateway.bundle import Bundle
-from gateway.inference import runtime_installed
+from gateway.errors import ConfigError
+from gateway.inference import runtime_tag
+from gateway.log import say
 from gateway.modelmark import ModelName
 from gateway.modelstore import ModelStore, mark_of
-from gateway.tryout import NetTrial, Refused, Tensor, TrialReport, try_nets
+from gateway.tryout import TIMEOUT_S, NetTrial, NotTried, Refused, Tensor, TrialReport, try_nets
 
-TIMES_BUDGET: Final = 10.0  # budgets are an x86 core's; a small board's core takes about ten times as long
+# Budgets are a fast x86 core's. Of whatever kind a box's core is, it may take ten times as long.
+TIMES_BUDGET: Final = 10.0
+_TURN_S: Final = TIMEOUT_S  # waiting for another's trial, from its start to its end
+_FRESH_S: Final = 10.0  # after a longer wait a trial of one's own has no time: a worker must not be silent
+_POLL_S: Final = 0.1
+_log = logging.getLogger("model")
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A bundle that may run here. `variants` leaves out those that are too slow on this box; `p99_ms` is by
-    "variant/look".
+    """A bundle that may run here. `variants` leaves out those that are too slow on this box; `median_ms` and
+    `p99_ms` are by "variant/look".
     """
 
     model: ModelName
@@ -35,8 +48,18 @@ class Admitted:
     machine: str
     network: str
     variants: tuple[str, ...]
+    median_ms: Mapping[str, float]
     p99_ms: Mapping[str, float]
     peak_mib: float
+
+    def fastest(self) -> str:
+        """The variant whose looks took the least time together."""
+        cost = dict.fromkeys(self.variants, 0.0)
+        for name, median_ms in self.median_ms.items():
+            variant = name.partition("/")[0]
+            if variant in cost:
+                cost[variant] += median_ms
+        return min(cost, key=lambda variant: cost[variant])
 
 
 def model_name(bundle: Bundle) -> ModelName:
@@ -47,26 +70,89 @@ def model_name(bundle: Bundle) -> ModelName:
 def admit(bundle: Bundle, state: Path | None = None) -> Admitted:
     """Let a bundle run on this box, or raise Refused (a BundleError) and put it in quarantine.
 
-    With the box's `state` folder a bundle is tried once for each runtime and machine. Raises BundleError
-    if it could not be tried.
+    With the box's `state` folder a bundle is tried once for each runtime, numpy and machine, and no two at
+    a time. Raises BundleError if it could not be tried: NotTried if in a while it may.
     """
     model = model_name(bundle)
-    if state is not None:
-        if (mark := ModelStore(state).quarantined(model.digest)) is not None:
-            raise Refused(f"{model} is in quarantine: {mark.reason}")
-        if (kept := _read_verdict(_verdict_path(state, model))) is not None:
-            return kept
+    if state is None:
+        return _tried(bundle, model, None)
+    if (known := _known(state, model)) is not None:
+        return known
+    with _turn(state) as waited_s:
+        if (known := _known(state, model)) is not None:  # by whoever's turn was before
+            return known
+        if waited_s > _FRESH_S:
+            raise NotTried(f"{model} was not tried: other models were, for {waited_s:.0f} s")
+        admitted = _tried(bundle, model, state)
+        _keep_verdict(_verdict_path(state, model), admitted)
+        return admitted
+
+
+def _tried(bundle: Bundle, model: ModelName, state: Path | None) -> Admitted:
+    bundle.check_front_end()
     try:
-        bundle.check_front_end()
-        admitted = judged(bundle, try_nets(trials(bundle)))
+        return judged(bundle, try_nets(trials(bundle)))
     except Refused as refused:
         if state is not None and refused.is_proven:
-            mark = mark_of(model.digest, model.name, model.version, str(refused))
-            ModelStore(state).quarantine(mark)
+            _put_away(state, model, str(refused))
         raise Refused(f"{model}: {refused}", is_proven=refused.is_proven) from refused
-    if state is not None:
-        _keep_verdict(_verdict_path(state, model), admitted)
-    return admitted
+
+
+def _known(state: Path, model: ModelName) -> Admitted | None:
+    """The verdict of an earlier trial; None if there is none. Raises Refused for what is in quarantine."""
+    if (mark := ModelStore(state).quarantined(model.digest)) is not None:
+        raise Refused(f"{model} is in quarantine: {mark.reason}")
+    return _read_verdict(_verdict_path(state, model))
+
+
+@contextmanager
+def _turn(state: Path) -> Iterator[float]:
+    """The right to try a model on this box; how long it was waited for, in seconds.
+
+    Raises NotTried if it does not come. A disk that has no room for the lock costs only that trials may
+    make each other late.
+    """
+    begun_s = time.monotonic()
+    path = state / "models" / ".trial.lock"
+    fd = None
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # To read is enough for a lock, and whoever installs models may be another user.
+        fd = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    if fd is None:
+        yield 0.0
+        return
+    try:
+        while not _is_locked(fd):
+            if time.monotonic() - begun_s > _TURN_S:
+                raise NotTried(f"another process has tried a model for {_TURN_S:.0f} s ({path} is locked)")
+            time.sleep(_POLL_S)
+        yield time.monotonic() - begun_s
+    finally:
+        os.close(fd)
+
+
+def _is_locked(fd: int) -> bool:
+    """Whether the lock is ours now, or nobody's, where the file system has none.
+
+    Asked again and again, as flock(2) cannot wait for so long and no longer.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _put_away(state: Path, model: ModelName, reason: str) -> None:
+    """Quarantine, if the disk takes the mark; if not, the model is tried again at the next start."""
+    try:
+        ModelStore(state).quarantine(mark_of(model.digest, model.name, model.version, reason))
+    except ConfigError as error:
+        text = f"model {model} failed its trial and cannot be put in quarantine: {error}"
+        say(_log, logging.ERROR, text, model=str(model))
 
 
 def trials(bundle: Bundle) -> list[NetTrial]:
@@ -117,15 +203,16 @@ def judged(bundle: Bundle, report: TrialReport) -> Admitted:
         machine=report.machine,
         network=report.network,
         variants=tuple(fast),
+        median_ms={name: net.median_ms for name, net in report.nets.items()},
         p99_ms={name: net.p99_ms for name, net in report.nets.items()},
         peak_mib=worst,
     )
 
 
 def _verdict_path(state: Path, model: ModelName) -> Path:
-    runtime = runtime_installed()
-    which = "none" if runtime is None else f"{runtime}-{version(runtime)}"
-    return state / "models" / "admitted" / f"{model.digest}-{which}-{platform.machine()}.json"
+    """Named by all that a verdict depends on: numpy, too, as it makes the pictures (`check_front_end`)."""
+    which = f"{runtime_tag()}-numpy-{np.__version__}-{platform.machine()}"
+    return state / "models" / "admitted" / f"{model.digest}-{which}.json"
 
 
 def _keep_verdict(path: Path, admitted: Admitted) -> None:

@@ -7,19 +7,22 @@ be stricter; this needs no list of system calls that ages with the C library (do
 import ctypes
 import os
 import resource
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 _PR_SET_NO_NEW_PRIVS: Final = 38  # prctl(2)
 _CLONE_NEWUSER: Final = 0x10000000  # unshare(2)
 _CLONE_NEWNET: Final = 0x40000000
+NO_NETWORK: Final = "no network"
 _FILES_MORE: Final = 16  # a runtime looks into /proc and /sys for what the processor can do
 
 
 def give_up_rights() -> str:
     """No new privileges, no core file, no file written, no network where the kernel lets go of it.
 
-    What became of the network, in words. To be called while there is one thread.
+    What became of the network: NO_NETWORK, or words that say why it stays. To be called while there is
+    one thread.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
@@ -28,7 +31,7 @@ def give_up_rights() -> str:
     _lower(resource.RLIMIT_FSIZE, 0)
     for flags in (_CLONE_NEWNET, _CLONE_NEWUSER | _CLONE_NEWNET):  # root needs no namespace of users
         if libc.unshare(flags) == 0:
-            return "no network"
+            return NO_NETWORK
     return f"the network stays in reach: this machine forbids it ({os.strerror(ctypes.get_errno())})"
 
 
@@ -54,8 +57,23 @@ def _highest_file() -> int:
     return max(int(entry.name) for entry in Path("/proc/self/fd").iterdir())
 
 
+def peak_afresh() -> int:
+    """Begin `peak_bytes` anew, with what this process holds now; that figure.
+
+    Where the kernel does not let go of the old peak (proc(5), clear_refs), it stays, and counts.
+    """
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_bytes(b"5")
+    return peak_bytes()
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held: since `peak_afresh`, or else since its start."""
+    return bytes_of("VmHWM")
+
+
 def bytes_of(field: str) -> int:
-    """One of the sizes in /proc/self/status, such as VmHWM: the most memory this program has held."""
+    """One of the sizes in /proc/self/status, such as VmHWM."""
     for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
         name, _, value = line.partition(":")
         if name == field:

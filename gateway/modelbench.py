@@ -1,8 +1,9 @@
 """Which variant of a bundle runs best on this box: measured once, remembered by bundle, runtime and machine.
 
 With tflite-runtime 2.14 int8 is several times slower than float32, as its XNNPACK takes only float32; with
-ai-edge-litert it is faster. On other processors it may be otherwise, so a box measures: every network in a
-child of its own (`gateway.modeltimer`), on one thread.
+ai-edge-litert it is faster. On other processors it may be otherwise, so a box measures: roughly when a bundle
+is admitted, which is enough for most, and on request closely, every network in a child of its own
+(`gateway.modeltimer`), on one thread.
 """
 
 import json
@@ -12,14 +13,13 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from gateway.admission import TIMES_BUDGET
+from gateway.admission import TIMES_BUDGET, Admitted
 from gateway.bundle import Bundle
 from gateway.errors import BundleError
-from gateway.inference import LITERT, runtime_installed
+from gateway.inference import LITERT, runtime_installed, runtime_tag
 
 ROUNDS: Final = 300
 _TIMEOUT_S: Final = 60.0
@@ -45,9 +45,8 @@ class NetTimes:
     p99_ms: float
 
     def allowed_ms(self, bundle: Bundle) -> float:
-        """The bundle's budget for this look, on this machine."""
-        times = 1.0 if self.machine == "x86_64" else TIMES_BUDGET
-        return bundle.manifest.budget.latency_ms[self.look] * times
+        """What the bundle's budget lets this look take on a box, by the rule of `gateway.admission`."""
+        return bundle.manifest.budget.latency_ms[self.look] * TIMES_BUDGET
 
 
 def measure(bundle: Bundle, rounds: int = ROUNDS) -> list[NetTimes]:
@@ -93,13 +92,20 @@ def remember(bundle: Bundle, variant: str, times: list[NetTimes], state: Path) -
         raise BundleError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def chosen_variant(bundle: Bundle, state: Path | None) -> str:
-    """The variant to run here: the one measured best, else what is known of the runtime that is installed."""
+def chosen_variant(bundle: Bundle, state: Path | None, admitted: Admitted | None = None) -> str:
+    """The variant to run here: the one measured best, else the one that was fastest when it was admitted.
+
+    Without either, what is known of the runtime that is installed. What was measured best may be too slow by
+    now: of an admitted bundle only variants that were admitted are chosen.
+    """
+    fit = bundle.manifest.variants if admitted is None else admitted.variants
     if state is not None:
         kept = _read(_bench_path(state)).get(_key(bundle))
         variant = kept.get("variant") if isinstance(kept, dict) else None
-        if variant in bundle.manifest.variants:
+        if variant in fit:
             return str(variant)
+    if admitted is not None:
+        return admitted.fastest()
     likely = "int8" if runtime_installed() == LITERT else "f32"
     return likely if likely in bundle.manifest.variants else next(iter(bundle.manifest.variants))
 
@@ -136,9 +142,7 @@ def _bench_path(state: Path) -> Path:
 
 
 def _key(bundle: Bundle) -> str:
-    runtime = runtime_installed()
-    which = "none" if runtime is None else f"{runtime}-{version(runtime)}"
-    return f"{bundle.manifest.hash}/{which}/{platform.machine()}"
+    return f"{bundle.manifest.hash}/{runtime_tag()}/{platform.machine()}"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.admission import admit, model_name
-from gateway.bundle import Bundle, candidates, load_bundle
+from gateway.bundle import Bundle, candidates, load_bundle, shipped_fault
 from gateway.errors import BundleError
 from gateway.features import Samples
 from gateway.heartbeat import beating
@@ -24,7 +24,7 @@ from gateway.modelbench import chosen_variant
 from gateway.modelmark import ModelName, Under, patience_s, process_mark
 from gateway.modelnote import ModelNote, write_note
 from gateway.modelstore import ModelStore
-from gateway.tryout import Refused
+from gateway.tryout import NotTried, Refused
 
 _LOAD_S: Final = 20.0  # patience with a model that is being loaded, from a slow card
 _log = logging.getLogger("model")
@@ -67,17 +67,24 @@ def open_model(name: str, state: Path, sensor: str) -> LoadedModel:
                 loaded = _load(folder, state, "; ".join(reasons), is_worth_a_retry=is_open)
             except BundleError as error:
                 reasons.append(str(error))
-                is_open = is_open or (isinstance(error, Refused) and not error.is_proven)
+                is_open = is_open or _may_pass(error)
                 continue
             if reasons:
                 text = f"{sensor}: {model_name(loaded.bundle)} stands in: {loaded.standing_in}"
                 say(_log, logging.WARNING, text, sensor=sensor)
             write_note(state, sensor, ModelNote(name, str(model_name(loaded.bundle)), loaded.standing_in))
             return loaded
+        if fault := shipped_fault(name):
+            reasons.append(fault)
         raise (NoModelNow if is_open else BundleError)("; ".join(reasons))
     except BundleError as error:
         write_note(state, sensor, ModelNote(name, "", str(error)))
         raise
+
+
+def _may_pass(error: BundleError) -> bool:
+    """Whether it may be otherwise in a while: this machine was too busy to tell, or to try."""
+    return isinstance(error, NotTried) or (isinstance(error, Refused) and not error.is_proven)
 
 
 def _put_away(name: str, store: ModelStore) -> list[str]:
@@ -94,9 +101,7 @@ def _load(folder: Path, state: Path, standing_in: str, *, is_worth_a_retry: bool
     bundle = load_bundle(folder)
     with _no_hurry(), beating():
         admitted = admit(bundle, state)
-    variant = chosen_variant(bundle, state)
-    if variant not in admitted.variants:  # measured once as best, but too slow by now
-        variant = admitted.variants[0]
+    variant = chosen_variant(bundle, state, admitted)
     model, budget = model_name(bundle), bundle.manifest.budget.latency_ms
     runners: dict[str, tuple[Runner, _Mark]] = {}
     for look in bundle.manifest.looks:

@@ -29,8 +29,12 @@ from gateway.errors import BundleError
 Array = npt.NDArray[Any]
 
 RUNS: Final = 50
-CPU_S: Final = 15  # that all nets of one child may compute for
+CPU_S: Final = 20  # that all nets of one child may compute for
 TIMEOUT_S: Final = 25.0  # of wall time; a worker that says nothing for 40 s is taken for dead
+_RUNNING: Final = 0.6  # of the time of a trial is for the runs; the rest for loading and for questions
+PATIENCE_MIN_S: Final = 2.0  # of computing at one answer; more if its net is allowed more
+_PATIENCE_TIMES: Final = 2  # of what a net is allowed
+_LOAD_S: Final = 10.0  # of computing while a net is linted and loaded
 _REPORT_MAX: Final = 16 << 20
 _KEPT_ENVIRONMENT: Final = ("PYTHONPATH", "PYTHONHOME", "GATEWAY_TFLITE")
 # The C library's own checks of the heap, where it has them (glibc, in a library to be loaded first).
@@ -49,6 +53,10 @@ _FATAL: Final = (
     "Fatal Python error",
 )
 _ONE_THREAD: Final = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class NotTried(BundleError):
+    """This machine could not try a model now; in a while it may."""
 
 
 class Refused(BundleError):
@@ -74,8 +82,9 @@ class Tensor:
 @dataclass(frozen=True, slots=True, eq=False)
 class NetTrial:
     """One net to be tried, and what it declares. `asks` and `answers` are its golden questions, each a
-    tuple of arrays; without `answers` they are asked all the same, and the report has what came. A run that
-    takes longer than `allowed_ms` is measured again, in case the machine was busy.
+    tuple of arrays; without `answers` they are asked all the same, and the report has what came. Runs that
+    take longer than `allowed_ms` are measured again, in case the machine was busy; one that computes for
+    twice as long, and two seconds at least, is ended.
     """
 
     name: str
@@ -91,8 +100,12 @@ class NetTrial:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetReport:
-    """How one net did: 99 of 100 runs within `p99_ms`, `peak_mib` more memory than before."""
+    """How one net did: half of its runs within `median_ms`, 99 of 100 within `p99_ms`.
 
+    `peak_mib` is how much more memory the process held at most than when the net was not loaded yet.
+    """
+
+    median_ms: float
     p99_ms: float
     peak_mib: float
     answers: tuple[tuple[Array, ...], ...]
@@ -117,10 +130,18 @@ def try_nets(
     cpu_s: int = CPU_S,
     timeout_s: float = TIMEOUT_S,
 ) -> TrialReport:
-    """Try nets in one child. Raises Refused, or BundleError if they could not be tried at all."""
-    with os.fdopen(os.memfd_create("trial", os.MFD_CLOEXEC), "w+b") as request:
-        _write_request(request, nets, {"runs": runs, "lint": lint, "cpu_s": cpu_s})
-        status, said, last_words, is_late = _run_child(request, timeout_s)
+    """Try nets in one child, each with so many runs, fewer if they are so slow that time is short.
+
+    Raises Refused, or BundleError if they could not be tried at all: NotTried if in a while they may.
+    """
+    runs_s = _RUNNING * timeout_s / max(1, len(nets))
+    orders = {"runs": runs, "runs_s": runs_s, "lint": lint, "cpu_s": cpu_s, "load_s": _LOAD_S}
+    try:
+        with os.fdopen(os.memfd_create("trial", os.MFD_CLOEXEC), "w+b") as request:
+            _write_request(request, nets, orders)
+            status, said, last_words, is_late = _run_child(request, timeout_s)
+    except OSError as error:  # no memory, no process, no file descriptor left
+        raise NotTried(f"models cannot be tried here: {error.strerror or error}") from error
     steps = _steps(said)
     net = next((step["begin"] for step in reversed(steps) if "begin" in step), "")
     if refusal := next((step["refused"] for step in steps if "refused" in step), None):
@@ -131,11 +152,11 @@ def try_nets(
         text = f"did not come to an end within {timeout_s:.0f} s, and was stopped"
         raise Refused(text, net, is_proven=False)
     if status != 0 or not any(step.get("good") for step in steps):
-        _blame(status, last_words, net)
+        _blame(status, last_words, net, cpu_s)
     return _report(nets, steps, net)
 
 
-def _write_request(file: Any, nets: Sequence[NetTrial], orders: Mapping[str, int]) -> None:
+def _write_request(file: Any, nets: Sequence[NetTrial], orders: Mapping[str, float]) -> None:
     arrays: dict[str, Array] = {}
     told: list[dict[str, Any]] = []
     for net in nets:
@@ -150,6 +171,7 @@ def _write_request(file: Any, nets: Sequence[NetTrial], orders: Mapping[str, int
                 "outputs": [asdict(tensor) for tensor in net.outputs],
                 "memory_mib": net.memory_mib,
                 "allowed_ms": net.allowed_ms,
+                "patience_s": max(PATIENCE_MIN_S, _PATIENCE_TIMES * net.allowed_ms / 1000),
                 "asks": len(net.asks),
                 "tolerance": net.tolerance,
             }
@@ -221,14 +243,17 @@ def _last_words(text: str) -> str:
     return (fatal[0] if fatal else lines[-1] if lines else "it said nothing")[:200]
 
 
-def _blame(status: int, last_words: str, net: str) -> NoReturn:
+def _blame(status: int, last_words: str, net: str, cpu_s: int) -> NoReturn:
     """A child that did not end in peace: before it began on a net it is not the model's doing."""
     if not net:
         raise BundleError(f"models cannot be tried here: the child ended with {_how(status)} ({last_words})")
     if status == 0:
         raise Refused("its trial ended without a verdict", net)
-    if -status == signal.SIGXCPU:
-        raise Refused("computed and computed, and was stopped", net)
+    if -status == signal.SIGPROF:
+        raise Refused("computed and computed, far longer than it may, and was stopped", net)
+    if -status == signal.SIGXCPU:  # all nets together, each within what it is allowed: a slow machine
+        text = f"all its networks took more than {cpu_s} s of computing, and were stopped"
+        raise Refused(text, net, is_proven=False)
     is_proven = -status != signal.SIGKILL  # that is the kernel, for want of memory elsewhere
     raise Refused(f"brought down its process with {_how(status)} ({last_words})", net, is_proven=is_proven)
 
@@ -247,6 +272,7 @@ def _report(nets: Sequence[NetTrial], steps: Sequence[dict[str, Any]], net: str)
         done = {step["done"]: step for step in steps if "done" in step}
         reports = {
             each.name: NetReport(
+                float(done[each.name]["median_ms"]),
                 float(done[each.name]["p99_ms"]),
                 float(done[each.name]["peak_mib"]),
                 tuple(tuple(map(_unpacked, answer)) for answer in done[each.name]["answers"]),

@@ -10,16 +10,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import KEY, put_file, rewrite, small_bundle
+from bundles import KEY, broken_package, put_file, rewrite, small_bundle
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import bundle as bundle_module
 from gateway.acoustic import Model, ModelSettings
-from gateway.bundle import Bundle, candidates, find_bundle, load_bundle, packed, read_manifest, unpacked
+from gateway.bundle import (
+    Bundle,
+    candidates,
+    find_bundle,
+    is_shipped,
+    load_bundle,
+    packed,
+    read_manifest,
+    unpacked,
+)
 from gateway.bundlesign import fingerprint, own_key, sign, signer, signer_of, trust, trusted
 from gateway.errors import BundleError, ConfigError
+from gateway.modelload import open_model
 from gateway.modelstore import ModelStore, mark_for
 from gateway_models.pack import npz
 
@@ -254,6 +264,31 @@ def test_names_paths_and_the_store_lead_to_folders(small: Bundle, tmp_path: Path
     store.quarantine(mark_for(folders[1], "it bit, too"))
     with pytest.raises(BundleError, match=r"small is in quarantine, all of it \(it bit\); install a better"):
         find_bundle("small", tmp_path)
+
+
+def test_a_broken_package_does_not_hide_what_is_in_the_store(
+    small: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(broken_package(tmp_path / "site-packages", "small"))
+    fault = "model bundle small is registered, but its package is broken .*acme_models_gone.*; install that"
+    with pytest.raises(BundleError, match=f"^{fault}"):
+        find_bundle("small", tmp_path)
+    store = ModelStore(tmp_path)
+    store.put("small", "1.0.0", small.files)
+    store.activate("small", "1.0.0")
+    folder = store.folder("small", "1.0.0")
+    assert candidates("small", tmp_path) == [folder]
+    assert not is_shipped(folder)
+    assert Model.labels(ModelSettings("small"), tmp_path)
+    (folder / "manifest.json").chmod(0o644)
+    (folder / "manifest.json").write_bytes(b"{")
+    with pytest.raises(BundleError, match=rf"manifest\.json: .*; {fault}"):
+        Model.labels(ModelSettings("small"), tmp_path)
+    with pytest.raises(BundleError, match=rf"manifest\.json: .*; {fault}"):
+        open_model("small", tmp_path, "mic")
+    store.quarantine(mark_for(folder, "it bit"))
+    with pytest.raises(BundleError, match=rf"all of it \(it bit\).*; {fault}"):
+        candidates("small", tmp_path)
 
 
 def test_a_site_file_compiles_while_its_model_is_in_quarantine_or_damaged(

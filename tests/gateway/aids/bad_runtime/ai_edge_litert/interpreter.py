@@ -77,6 +77,11 @@ class Interpreter:
         while True:
             pass
 
+    def _toil(self) -> None:
+        end_s = time.process_time() + self._order["cpu_s"]
+        while time.process_time() < end_s:
+            pass
+
     def _wait(self) -> None:
         time.sleep(600)
 
