@@ -8,6 +8,7 @@ from typing import Final
 
 from gateway.bundlesign import fingerprint
 from gateway.commands.boxstate import add_state, state_needed
+from gateway.confine import NO_NETWORK
 from gateway.errors import ConfigError
 from gateway.modelinstall import install, rollback
 
@@ -45,11 +46,14 @@ class Install:
                 "fingerprint": fingerprint(done.signer),
                 "runtime": admitted.runtime,
                 "variants": list(admitted.variants),
+                "network": admitted.network,
             }
             print(json.dumps(facts))
             return 0
         print(f"{manifest.name} {manifest.version} is active, signed by {fingerprint(done.signer)}")
         print(f"tried with {admitted.runtime} on {admitted.machine}: variants {', '.join(admitted.variants)}")
+        if admitted.network != NO_NETWORK:
+            print(f"the trial was not kept from the network: {admitted.network}")
         if done.before and done.before != manifest.version:
             print(f"{done.before} was active; back to it: gateway model rollback {manifest.name}")
         return 0

@@ -10,9 +10,10 @@ from typing import Any, Final
 import numpy as np
 
 from gateway.admission import judged, trials
-from gateway.bundle import Bundle, bundle_of, find_bundle, shipped, shipped_names
+from gateway.bundle import Bundle, bundle_of, find_bundle, is_shipped
 from gateway.bundlesign import fingerprint, signer_of, trusted
 from gateway.commands.boxstate import add_state, state_given
+from gateway.confine import NO_NETWORK
 from gateway.errors import BundleError
 from gateway.manifest import MANIFEST, SIGNATURE
 from gateway.modelinstall import files_of
@@ -95,7 +96,7 @@ def _files(source: Path, found: dict[str, Any]) -> Iterator[Finding]:
 def _signature(source: Path, state: Path | None, found: dict[str, Any]) -> Iterator[Finding]:
     public = signer_of(found["files"][MANIFEST], found["files"][SIGNATURE], source)
     yield Finding("signature", OK, f"by {fingerprint(public)}")
-    if any(source.absolute() == shipped(name).absolute() for name in shipped_names()):
+    if is_shipped(source):
         yield Finding("trust", OK, "it came with an installed package")
     elif public in trusted(state or Path("/nonexistent")):
         yield Finding("trust", OK, "this box trusts the key" if state else "the project's own key")
@@ -132,12 +133,20 @@ def _trial(found: dict[str, Any]) -> Iterator[Finding]:
     """In a child, as a model can take its process down. What is off shows as the distance it is off."""
     bundle: Bundle = found["bundle"]
     report = try_nets(trials(bundle))
+    yield network_finding(report)
     yield from _golden(bundle, report)
     admitted = judged(bundle, report)
     slow = [variant for variant in bundle.manifest.variants if variant not in admitted.variants]
     text = f"{admitted.peak_mib:.1f} MiB of {bundle.manifest.budget.memory_mib}"
     text += f"; too slow here: {', '.join(slow)}" if slow else ""
     yield Finding("budget", OK, text)
+
+
+def network_finding(report: TrialReport) -> Finding:
+    """Whether the model was really without network while it was tried."""
+    if report.network == NO_NETWORK:
+        return Finding("network", OK, "the trial had none")
+    return Finding("network", NOT_ASKED, f"the trial was not kept from it: {report.network}")
 
 
 def _golden(bundle: Bundle, report: TrialReport) -> Iterator[Finding]:

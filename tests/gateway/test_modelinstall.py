@@ -8,17 +8,20 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from bundles import KEY, put_file, rewrite, small_bundle
+from bundles import KEY, broken_package, put_file, rewrite, small_bundle
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.bundle import find_bundle
 from gateway.bundlesign import trust, trusted
 from gateway.cli import main
+from gateway.commands.modelverify import NOT_ASKED, OK, Finding, network_finding
 from gateway.config import read_site
+from gateway.confine import NO_NETWORK
 from gateway.errors import BundleError, ConfigError
 from gateway.inference import LITERT, TFLITE, runtime_installed
 from gateway.modelinstall import FILES_MAX, files_of, install, rollback
 from gateway.modelstore import ACTIVE, ModelStore, mark_for
+from gateway.tryout import TrialReport
 
 PUBLIC = KEY.public_key().public_bytes_raw().hex()
 
@@ -236,10 +239,47 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
     ]
     assert main(["model", "verify", "small", "--json", *box]) == 0
     checks = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert {check["verdict"] for check in checks} == {"ok"}
+    assert {check["verdict"] for check in checks if check["check"] != "network"} == {"ok"}
+    assert len([check for check in checks if check["check"] == "network"]) == 1
     assert [check["check"] for check in checks if check["check"].startswith("golden")] == [
         f"golden {variant} {look}" for look in ("first", "second") for variant in ("f32", "int8")
     ]
+
+
+@pytest.mark.slow
+def test_a_broken_package_does_not_stop_its_repair(
+    tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(broken_package(tmp_path / "site-packages", "small"))
+    folder = small_bundle(tmp_path / "small").folder
+    assert main(["model", "verify", str(folder), "--state", str(state)]) == 0
+    assert "\nok      trust                     this box trusts the key\n" in capsys.readouterr().out
+    assert main(["model", "install", str(folder), "--state", str(state)]) == 0
+    assert find_bundle("small", state) == ModelStore(state).folder("small", "1.0.0")
+
+
+def test_verify_says_whether_the_trial_had_a_network() -> None:
+    here, gone = (TrialReport("", "", "", words, {}) for words in ("the network stays in reach", NO_NETWORK))
+    assert network_finding(gone) == Finding("network", OK, "the trial had none")
+    told = "the trial was not kept from it: the network stays in reach"
+    assert network_finding(here) == Finding("network", NOT_ASKED, told)
+
+
+@pytest.mark.slow
+def test_install_says_so_if_the_trial_could_reach_the_network(
+    tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = small_bundle(tmp_path / "small").folder
+    install(folder, state)
+    [kept] = (state / "models" / "admitted").iterdir()
+    again = ["model", "install", str(folder), "--state", str(state)]
+    for words, is_told in ((NO_NETWORK, False), ("the network stays in reach: forbidden", True)):
+        kept.write_text(json.dumps(json.loads(kept.read_text()) | {"network": words}))
+        assert main(again) == 0
+        told = f"the trial was not kept from the network: {words}\n"
+        assert (told in capsys.readouterr().out) == is_told
+        assert main([*again, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["network"] == words
 
 
 def test_verify_goes_no_further_than_the_first_failure(
