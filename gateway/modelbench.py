@@ -1,9 +1,10 @@
 """Which variant of a bundle runs best on this box: measured once, remembered by bundle, runtime and machine.
 
-With tflite-runtime 2.14 int8 is several times slower than float32, as its XNNPACK takes only float32; with
-ai-edge-litert it is faster. On other processors it may be otherwise, so a box measures: roughly when a bundle
-is admitted, which is enough for most, and on request closely, every network in a child of its own
-(`gateway.modeltimer`), on one thread.
+That hangs on the network, the runtime and the processor: on an x86 core the shipped gunshot model takes three
+times as long in int8 as in float32, with tflite-runtime 2.14 (whose XNNPACK takes only float32) and with
+ai-edge-litert 2.3; elsewhere it may be otherwise. So a box measures: roughly when a bundle is admitted,
+which is enough for most, and on request closely, every network in a child of its own (`gateway.modeltimer`),
+on one thread.
 """
 
 import json
@@ -19,7 +20,7 @@ from typing import Any, Final
 from gateway.admission import TIMES_BUDGET, Admitted
 from gateway.bundle import Bundle
 from gateway.errors import BundleError
-from gateway.inference import LITERT, runtime_installed, runtime_tag
+from gateway.inference import runtime_tag
 
 ROUNDS: Final = 300
 _TIMEOUT_S: Final = 60.0
@@ -92,22 +93,13 @@ def remember(bundle: Bundle, variant: str, times: list[NetTimes], state: Path) -
         raise BundleError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def chosen_variant(bundle: Bundle, state: Path | None, admitted: Admitted | None = None) -> str:
-    """The variant to run here: the one measured best, else the one that was fastest when it was admitted.
-
-    Without either, what is known of the runtime that is installed. What was measured best may be too slow by
-    now: of an admitted bundle only variants that were admitted are chosen.
+def chosen_variant(bundle: Bundle, state: Path, admitted: Admitted) -> str:
+    """The variant to run here: the one that `bench` found best, unless it is too slow by now to be admitted;
+    else the one that was fastest when the bundle was admitted.
     """
-    fit = bundle.manifest.variants if admitted is None else admitted.variants
-    if state is not None:
-        kept = _read(_bench_path(state)).get(_key(bundle))
-        variant = kept.get("variant") if isinstance(kept, dict) else None
-        if variant in fit:
-            return str(variant)
-    if admitted is not None:
-        return admitted.fastest()
-    likely = "int8" if runtime_installed() == LITERT else "f32"
-    return likely if likely in bundle.manifest.variants else next(iter(bundle.manifest.variants))
+    kept = _read(_bench_path(state)).get(_key(bundle))
+    variant = kept.get("variant") if isinstance(kept, dict) else None
+    return str(variant) if variant in admitted.variants else admitted.fastest()
 
 
 def _measure(bundle: Bundle, variant: str, look: str, rounds: int) -> NetTimes:

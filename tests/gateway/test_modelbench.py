@@ -13,7 +13,7 @@ from gateway.admission import Admitted, model_name, trials
 from gateway.bundle import Bundle, load_bundle
 from gateway.commands.modelbench import Bench
 from gateway.errors import BundleError
-from gateway.inference import TFLITE, runtime_installed
+from gateway.inference import TFLITE
 from gateway.modelbench import NetTimes, choose, chosen_variant, measure, remember
 from gateway_models.network import Layer, Op
 from gateway_models.tflite import write_tflite
@@ -72,43 +72,41 @@ def test_what_was_fastest_when_it_was_admitted_runs_until_a_bench_says_otherwise
     bundle: Bundle, tmp_path: Path
 ) -> None:
     for fast, slow in (("f32", "int8"), ("int8", "f32")):
-        both = admitted(bundle, "f32", "int8", **{fast: 1.0, slow: 2.0})
-        assert chosen_variant(bundle, tmp_path, both) == chosen_variant(bundle, None, both) == fast
+        times_ms = {fast: 1.0, slow: 2.0}
+        assert chosen_variant(bundle, tmp_path, admitted(bundle, "f32", "int8", **times_ms)) == fast
         # The faster one was not always fast enough.
-        assert chosen_variant(bundle, tmp_path, admitted(bundle, slow, **{fast: 1.0, slow: 2.0})) == slow
+        assert chosen_variant(bundle, tmp_path, admitted(bundle, slow, **times_ms)) == slow
     remember(bundle, "f32", times(), tmp_path)
     assert chosen_variant(bundle, tmp_path, admitted(bundle, "f32", "int8", f32=2.0, int8=1.0)) == "f32"
     assert chosen_variant(bundle, tmp_path, admitted(bundle, "int8", f32=2.0, int8=1.0)) == "int8"
 
 
-def test_what_was_measured_is_what_runs_until_the_bundle_is_another(bundle: Bundle, tmp_path: Path) -> None:
-    before = chosen_variant(bundle, tmp_path)
-    assert before == ("f32" if runtime_installed() == TFLITE else "int8")
-    assert chosen_variant(bundle, None) == before
-    other = "int8" if before == "f32" else "f32"
-    remember(bundle, other, times(), tmp_path)
-    assert chosen_variant(bundle, tmp_path) == other
+def test_what_a_bench_found_is_what_runs_until_the_bundle_is_another(bundle: Bundle, tmp_path: Path) -> None:
+    both = admitted(bundle, "f32", "int8", f32=1.0, int8=2.0)
+    remember(bundle, "int8", times(), tmp_path)
+    assert chosen_variant(bundle, tmp_path, both) == "int8"
     newer = small_bundle(tmp_path / "newer", version="1.1.0")
-    assert chosen_variant(newer, tmp_path) == before
-    remember(newer, before, times(), tmp_path)
-    assert chosen_variant(bundle, tmp_path) == other
+    assert chosen_variant(newer, tmp_path, both) == "f32"
+    remember(newer, "f32", times(), tmp_path)
+    assert chosen_variant(bundle, tmp_path, both) == "int8"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"x": 3}', b"\xff"])
 def test_a_damaged_memory_is_no_memory(content: bytes, bundle: Bundle, tmp_path: Path) -> None:
+    both = admitted(bundle, "f32", "int8", f32=1.0, int8=2.0)
     path = tmp_path / "models" / "bench.json"
     path.parent.mkdir()
     path.write_bytes(content)
-    assert chosen_variant(bundle, tmp_path) == chosen_variant(bundle, None)
+    assert chosen_variant(bundle, tmp_path, both) == "f32"
     remember(bundle, "int8", times(), tmp_path)
-    assert chosen_variant(bundle, tmp_path) == "int8"
+    assert chosen_variant(bundle, tmp_path, both) == "int8"
     assert [each.name for each in path.parent.iterdir()] == ["bench.json"]
 
 
 def test_a_variant_that_a_bundle_does_not_have_is_never_chosen(tmp_path: Path) -> None:
     floats = small_bundle(tmp_path / "floats", int8=False)
     remember(floats, "int8", [], tmp_path)
-    assert chosen_variant(floats, tmp_path) == "f32"
+    assert chosen_variant(floats, tmp_path, admitted(floats, "f32", f32=1.0)) == "f32"
 
 
 def bench(*given: str) -> int:
@@ -131,7 +129,9 @@ def test_the_command_measures_chooses_and_notes(
     ]
     assert all(0.0 < net["median_ms"] <= net["p99_ms"] < 50.0 for net in told["nets"])
     assert all(0.0 < net["memory_mib"] < 40.0 for net in told["nets"])
-    assert told["variant"] == chosen_variant(bundle, tmp_path)
+    for other in ("f32", "int8"):  # whichever was faster in its trial
+        both = admitted(bundle, "f32", "int8", **{"f32": 2.0, "int8": 2.0, other: 1.0})
+        assert told["variant"] == chosen_variant(bundle, tmp_path, both)
 
 
 @pytest.mark.slow
