@@ -80,8 +80,12 @@ l50_fs            dB[FS]  -200..10       6h  -   -   the same, of digital full s
 l90               dB[SPL] -20..200       6h  3   -   level that 90 % of a minute exceeds, A-weighted, Fast
 l90_fs            dB[FS]  -200..10       6h  -   -   the same, of digital full scale
 laeq              dB[SPL] -20..200       6h  3   -   equivalent level of a sound, A-weighted
+laeq_60s          dB[SPL] -20..200       6h  3   -   equivalent level of a minute, A-weighted
+laeq_60s_fs       dB[FS]  -200..10       6h  -   -   the same, of digital full scale
 laeq_fs           dB[FS]  -200..10       6h  -   -   the same, of digital full scale
 lamax             dB[SPL] -20..200       6h  -   -   highest level of a sound, A-weighted, Fast
+lamax_60s         dB[SPL] -20..200       6h  -   -   highest level of a minute, A-weighted, Fast
+lamax_60s_fs      dB[FS]  -200..10       6h  -   -   the same, of digital full scale
 lamax_fs          dB[FS]  -200..10       6h  -   -   the same, of digital full scale
 lamp_current      A       0..100         -   -   -   current that a lamp draws
 lamp_level        %       0..100         -   -   -   how bright a lamp is; 100 is all it has

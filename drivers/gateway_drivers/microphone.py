@@ -3,7 +3,8 @@
 `level` is the mean over `every_s` of the square of all samples, unweighted. Like the meters of AES17-2020 it
 counts from a full-scale sine (0 dB[FS]), which puts a full-scale square wave at +3.01. LAeq, LCeq and LAmax
 (IEC 61672-1) cover the eighths of a second that ended in it; L10, L50, L90, the minute's own LAeq and LAmax,
-and with `bands` the thirds of octaves (IEC 61260-1), come with the reading that ends a minute. A `throttle` would leave those out.
+and with `bands` the thirds of octaves (IEC 61260-1), come with the reading that ends a minute. A `throttle`
+would leave those out.
 
 With `channels` a card's microphones are heard as one: levels are their mean, bangs are looked for in the
 first. Health records tell of one that is silent, turned round or has changed places with another.
