@@ -165,7 +165,8 @@ def training_python(environment: Mapping[str, str]) -> Path:
         return Path(sys.executable)
     raise ConfigError(
         "training has an environment of its own, and it is not here: in a checkout of the project, "
-        "`./dev models learn` makes it (or name its Python in GATEWAY_TRAIN_PYTHON)"
+        "`./dev models learn` makes it; elsewhere install pole-gateway[train] in a venv of its own and name "
+        "its Python in GATEWAY_TRAIN_PYTHON"
     )
 
 
