@@ -36,10 +36,16 @@ def as_text(folds: Mapping[str, Any]) -> str:
     lines = [("", list(FIGURES.values()))]
     lines += [(name.strip("*"), _cells(row)) for name, row in rows_of(folds)]
     widths = [len(text) for text in FIGURES.values()]
-    return "\n".join(
+    table = [
         name.ljust(_WIDTH) + "   ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
         for name, cells in lines
+    ]
+    pooled, own = folds["seeds"][0]["judgement"]["clips"], folds["seeds"][0]["distinct"]
+    count = (
+        f"{pooled['negatives']} clips without shots ({pooled['negative_hours']:.2f} h) in each seed; as each "
+        f"fold hears what may only be tested with, {own['negatives']} ({own['negative_hours']:.2f} h) are distinct"
     )
+    return "\n".join([*table, count])
 
 
 def _cells(row: Mapping[str, float | None]) -> list[str]:

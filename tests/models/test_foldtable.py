@@ -14,7 +14,15 @@ from gateway_models.labelled import Clip
 
 ROW = {"auc": 0.99512, "recall_at_10": 0.9, "recall_at_60": None}
 FOLDS: dict[str, Any] = {
-    "seeds": [{"seed": 1, "figures": ROW | {"auc": 0.9941}}, {"seed": 2, "figures": ROW}],
+    "seeds": [
+        {
+            "seed": 1,
+            "figures": ROW | {"auc": 0.9941},
+            "judgement": {"clips": {"negatives": 1039, "negative_hours": 1.066}},
+            "distinct": {"negatives": 491, "negative_hours": 0.43},
+        },
+        {"seed": 2, "figures": ROW},
+    ],
     "mean": ROW | {"auc": 0.9946},
     "first_look": ROW | {"auc": 0.98},
     "int8": ROW | {"auc": 0.9939},
@@ -24,7 +32,9 @@ FOLDS: dict[str, Any] = {
 
 
 def test_networks_trees_and_ends_stand_side_by_side_with_three_digits() -> None:
-    lines = as_text(FOLDS).splitlines()
+    *lines, count = as_text(FOLDS).splitlines()
+    assert "1039 clips without shots (1.07 h)" in count
+    assert "491 (0.43 h) are distinct" in count
     assert len({len(line) for line in lines}) == 1
     areas = {line[:40].strip(): line[40:].split()[0] for line in lines[1:]}
     assert areas["mean"] == "0.995"
