@@ -43,8 +43,8 @@ def as_text(folds: Mapping[str, Any]) -> str:
     pooled, own = folds["seeds"][0]["judgement"]["clips"], folds["seeds"][0]["distinct"]
     hours, own_hours = f"{pooled['negative_hours']:.2f} h", f"{own['negative_hours']:.2f} h"
     count = (
-        f"{pooled['negatives']} clips without shots ({hours}) in each seed; as each fold hears what may only be "
-        f"tested with, {own['negatives']} ({own_hours}) are distinct"
+        f"{pooled['negatives']} clips without shots ({hours}) in each seed; as each fold hears what may only "
+        f"be tested with, {own['negatives']} ({own_hours}) are distinct"
     )
     return "\n".join([*table, count])
 
