@@ -108,7 +108,7 @@ def _streams(found: dict[str, Any], net_us: float) -> tuple[float, float]:
     us = found["front_end"]["us"]
     quiet = found["quiet_1_percent"] * 1e4  # a whole worker, as measured: far more than its parts
     gated = quiet + (us["mel of a whole 3 s window"] + net_us) * _BANGS_A_MINUTE / 60.0
-    always = quiet - us["trigger, 80 ms blocks"] + us["mel stream, 80 ms blocks"] + net_us * _HOPS_A_SECOND
+    always = quiet - us["trigger, 100 ms blocks"] + us["mel stream, 100 ms blocks"] + net_us * _HOPS_A_SECOND
     return 1e6 / gated, 1e6 / always
 
 

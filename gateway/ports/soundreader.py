@@ -16,7 +16,7 @@ from gateway.errors import PortGone
 from gateway.ports import asound
 
 SILENCE_S: Final = 3.0  # a card that gives no samples for so long is broken, whatever it says
-WAITING_MAX: Final = 50  # chunks that the port has not taken yet: 4 s of 80 ms
+WAITING_MAX: Final = 50  # chunks that the port has not taken yet: 5 s of 100 ms
 
 
 @dataclass(frozen=True, slots=True)

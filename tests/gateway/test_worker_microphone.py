@@ -98,7 +98,7 @@ async def test_the_shipped_driver_hears_all_microphones_of_a_card(state: Path) -
     plan = one_port(state, f"replay:{state}/street.wav?speed=max", "alsa", sensor)
     core = Core(plan)
     async with working(plan) as worker:
-        await until(lambda: worker.counters["frames"] == 65_000 // 80 + 1)
+        await until(lambda: worker.counters["frames"] == 65_000 // Microphone.block_ms)
     core.close()
     assert "a wrong channel (channel 2: empty, while channel 1 is not)" in next(microphones(plan)).text
 
