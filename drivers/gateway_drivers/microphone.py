@@ -48,8 +48,8 @@ class MicrophoneSettings(Settings):
 class Microphone(AudioDriver):
     """Levels of all channels together."""
 
-    # What a quiet microphone costs is mostly waking up: blocks of 100 ms cost less than half of what blocks of
-    # 20 ms do, and a shot is told 40 ms later in the mean.
+    # What a quiet microphone costs is mostly waking up: blocks of 100 ms cost half of what blocks of 20 ms do,
+    # and a shot is told 40 ms later in the mean.
     rate_hz, channels, block_ms = 48_000, 1, 100
     emits = (Measure("level", "dB[FS]"), Measure("level_spl", "dB[SPL]"), *_OF_FULL_SCALE, *_CALIBRATED)
     settings: MicrophoneSettings

@@ -42,7 +42,7 @@ def test_the_queue_is_as_deep_as_stated(measured: dict[str, Any]) -> None:
     arrived, sent, dropped = measured["flood"]
     assert arrived + dropped == sent
     assert 16_384 - 1500 < measured["high_water"] <= 16_384
-    # Ten fit. Packets come 4 ms apart, so the one that takes a place come free is up to 4 ms late for it; then
+    # Ten fit. Packets come 4 ms apart, so who takes a place that came free is up to 4 ms late for it; then
     # nine go before it and it itself, at 12 ms each.
     assert measured["longest_wait_ms"] >= 10 * 12 - 4 + 30
 
