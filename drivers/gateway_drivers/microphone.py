@@ -48,7 +48,7 @@ class MicrophoneSettings(Settings):
 class Microphone(AudioDriver):
     """Levels of all channels together."""
 
-    # What a quiet microphone costs is mostly waking up: blocks of 100 ms cost half of what blocks of 20 ms do,
+    # A quiet microphone costs mostly what waking up costs: blocks of 100 ms take half of what blocks of 20 do,
     # and a shot is told 40 ms later in the mean.
     rate_hz, channels, block_ms = 48_000, 1, 100
     emits = (Measure("level", "dB[FS]"), Measure("level_spl", "dB[SPL]"), *_OF_FULL_SCALE, *_CALIBRATED)
