@@ -48,7 +48,7 @@ class MicrophoneSettings(Settings):
 class Microphone(AudioDriver):
     """Levels of all channels together."""
 
-    # A quiet microphone costs mostly what waking up costs: blocks of 100 ms take half of what blocks of 20 do,
+    # A quiet microphone costs mostly what waking up costs: blocks of 100 ms take half of what 20 ms took,
     # and a shot is told 40 ms later in the mean.
     rate_hz, channels, block_ms = 48_000, 1, 100
     emits = (Measure("level", "dB[FS]"), Measure("level_spl", "dB[SPL]"), *_OF_FULL_SCALE, *_CALIBRATED)
