@@ -20,8 +20,8 @@ _REFRACTORY_NS: Final = 380_000_000  # whatever follows a bang this closely belo
 _ECHO_NS: Final = 1_500_000_000  # until then, what is weaker by _ECHO_DB is an echo of it
 _ECHO_DB: Final = 8.0
 _NOTICEABLE: Final = 0.1  # of a score
-# Of the shots of the folds that were unsure at first and sure at last, 23 of 24 reach this at first; of the
-# other sounds that were unsure at first but did not reach it, half are nothing at last.
+# Chosen with the folds in view: nearly all of their shots that were unsure at first and sure at last reach
+# this at first; of the other sounds that were unsure at first but did not, half are nothing at last.
 _UNSURE_AT_ONCE: Final = 0.6
 _OPEN_MAX: Final = 64
 _NO_MODEL: Final = "00" * 8

@@ -126,15 +126,11 @@ def judge(subject: Subject, heard: Sequence[Heard]) -> dict[str, Any]:
     """Every figure. `heard` may hold clips with problems: they are named and count nowhere."""
     good = [one for one in heard if not one.problem]
     final, first, alarms = scored(good), scored(good, lambda bang: bang.first), _alarms(good)
-    spread = intervals(final, _FIGURES) | intervals(alarms, _REPORTED)
-    value = {name: figure(final) for name, figure in _FIGURES.items()}
-    value |= {name: figure(alarms) for name, figure in _REPORTED.items()}
+    spread = intervals(alarms, _REPORTED)
+    value = {name: figure(alarms) for name, figure in _REPORTED.items()}
     bins = calibration(final)
     return {
-        "auc": value["auc"],
-        "recall_at": {str(rate): value[f"recall_at_{rate}"] for rate in RATES_PER_H},
-        "auc_95": _pair(spread["auc"]),
-        "recall_at_95": {str(rate): _pair(spread[f"recall_at_{rate}"]) for rate in RATES_PER_H},
+        **_ranked(final),
         "first_look": {
             "auc": auc(first),
             "recall_at": {str(rate): recall_at(first, rate) for rate in RATES_PER_H},
@@ -186,6 +182,18 @@ _REPORTED: Final[dict[str, Figure]] = {
 }
 
 
+def _ranked(clips: Scored) -> dict[str, Any]:
+    """How well the scores tell shots from the rest, with intervals; null where the clips cannot say."""
+    value = {name: figure(clips) for name, figure in _FIGURES.items()}
+    spread = intervals(clips, _FIGURES)
+    return {
+        "auc": value["auc"],
+        "recall_at": {str(rate): value[f"recall_at_{rate}"] for rate in RATES_PER_H},
+        "auc_95": _pair(spread["auc"]),
+        "recall_at_95": {str(rate): _pair(spread[f"recall_at_{rate}"]) for rate in RATES_PER_H},
+    }
+
+
 def _alarms(good: Sequence[Heard]) -> Scored:
     """The clips with how many alarms a box raised in each as their score."""
     return Scored(
@@ -203,8 +211,8 @@ def _per_kind(good: Sequence[Heard]) -> dict[str, dict[str, Any]]:
         inside = [one for one in good if (one.clip.kind, one.clip.is_gunshot) == (kind, shot)]
         name = kind if kind not in rows else f"{kind} ({GUNSHOT if shot else NEGATIVE})"
         against = [one for one in good if one.clip.is_gunshot != shot]
-        rows[name] = {"label": GUNSHOT if shot else NEGATIVE} | _counts(inside)
-        rows[name]["auc"] = auc(scored([*inside, *against]))
+        label = GUNSHOT if shot else NEGATIVE
+        rows[name] = {"label": label} | _counts(inside) | _ranked(scored([*inside, *against]))
 
     def order(name: str) -> tuple[Any, ...]:
         row = rows[name]
@@ -225,7 +233,7 @@ def _per_source(good: Sequence[Heard]) -> dict[str, dict[str, Any]]:
             "shots": len(shots),
             "recall": _share(one.alarms > 0 for one in shots),
             "negatives": len(negatives),
-            "auc": auc(scored(inside)),
+            **_ranked(scored(inside)),
         } | rates(negatives)
     return rows
 

@@ -70,7 +70,7 @@ def _kinds(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Sequence[str]]:
             _share(row["set_off"]),
             _share(row["share"]),
             _share(row["unsure"]),
-            _number(row["auc"]),
+            _figure(row["auc"], row["auc_95"]) if row["auc_95"] else _number(row["auc"]),
             *_rated(row),
         )
 

@@ -123,6 +123,19 @@ def test_fireworks_come_first_and_shots_last(judgement: dict[str, Any]) -> None:
     assert (rows["gun"]["share"], rows["gun"]["set_off"]) == (0.75, 0.9)
 
 
+def test_kinds_and_sources_have_recall_and_intervals_where_they_can(judgement: dict[str, Any]) -> None:
+    gun, fireworks, rain = (judgement["per_kind"][kind] for kind in ("gun", "fireworks", "rain"))
+    assert gun["recall_at"] == judgement["recall_at"]  # the only shots there are, against all negatives
+    assert fireworks["recall_at"] == {"1": None, "10": None, "60": None}  # two minutes of them
+    assert fireworks["auc_95"] is None  # one session
+    assert rain["recall_at"]["60"] == pytest.approx(36 / 40)
+    low, high = rain["auc_95"]
+    assert low <= rain["auc"] <= high
+    assert set(judgement["per_source"]) and all(
+        row["recall_at"].keys() == row["recall_at_95"].keys() for row in judgement["per_source"].values()
+    )
+
+
 def test_fireworks_come_first_even_where_other_kinds_are_worse() -> None:
     clips = [heard(0.9, shot=True), heard(0.95, kind="door"), heard(0.1, kind="fireworks"), heard(0.5)]
     assert list(judge(SUBJECT, clips)["per_kind"]) == ["fireworks", "door", "rain", "gun"]
